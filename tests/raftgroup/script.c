@@ -1,0 +1,522 @@
+/* The driver language: see script.h. */
+#include "tests/raftgroup/script.h"
+
+#include "raftgroup/base/alloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORDS_MAX = 32 };
+
+struct words {
+    char buffer[512];
+    char *at[WORDS_MAX];
+    unsigned n;
+    const char *bracket; /* from '[' on in the original line, or NULL */
+};
+
+static void split(struct words *w, const char *line)
+{
+    char *save = NULL;
+
+    w->n = 0;
+    w->bracket = strchr(line, '[');
+    snprintf(w->buffer, sizeof(w->buffer), "%s", line);
+    if (w->bracket != NULL) {
+        w->buffer[w->bracket - line] = '\0';
+    }
+    for (char *p = strtok_r(w->buffer, " \n", &save); p != NULL && w->n < WORDS_MAX;
+         p = strtok_r(NULL, " \n", &save)) {
+        w->at[w->n++] = p;
+    }
+}
+
+static unsigned number(const struct words *w, unsigned i)
+{
+    return i < w->n ? (unsigned)strtoul(w->at[i], NULL, 10) : 0;
+}
+
+/* Value of key=value, or NULL. */
+static const char *value(const struct words *w, const char *key)
+{
+    size_t len = strlen(key);
+
+    for (unsigned i = 0; i < w->n; i++) {
+        if (strncmp(w->at[i], key, len) == 0 && w->at[i][len] == '=') {
+            return w->at[i] + len + 1;
+        }
+    }
+    return NULL;
+}
+
+static bool is_true(const struct words *w, const char *key)
+{
+    const char *v = value(w, key);
+
+    return v != NULL && strcmp(v, "true") == 0;
+}
+
+static void add_members(struct raft_conf *conf, const char *list, uint8_t op)
+{
+    const char *p = list;
+
+    while (p != NULL && *p != '\0' && *p != ')') {
+        char *end;
+        struct raft_changes change = {.transition = RAFT_CONF_SIMPLE, .n = 1};
+
+        if (*p == '(' || *p == ',') {
+            p++;
+            continue;
+        }
+        change.op[0] = (struct raft_change){.op = op, .id = strtoull(p, &end, 10)};
+        if (raft_conf_change(conf, &change) != FL_OK) {
+            abort();
+        }
+        p = end;
+    }
+}
+
+static uint32_t limit(const struct words *w, const char *key, uint32_t otherwise)
+{
+    const char *v = value(w, key);
+
+    return v == NULL || strcmp(v, "inf") == 0 ? otherwise : (uint32_t)strtoul(v, NULL, 10);
+}
+
+static enum script_result add_nodes(struct script *s, const struct words *w)
+{
+    struct raft_config config;
+    struct raft_conf conf = {.n = 0};
+    const char *read_only = value(w, "read-only");
+
+    sim_config(&config);
+    config.parity |= s->parity;
+    config.pre_vote = is_true(w, "prevote");
+    config.check_quorum = is_true(w, "checkquorum");
+    config.step_down_on_removal = is_true(w, "step-down-on-removal");
+    config.lease_reads = read_only != NULL && strcmp(read_only, "lease-based") == 0;
+    config.max_inflight = limit(w, "inflight", 256);
+    config.max_inflight_bytes = limit(w, "inflight-bytes", 0);
+    config.max_msg_bytes = limit(w, "max-size-per-msg", 1U << 20);
+    config.max_uncommitted_bytes = limit(w, "max-uncommitted-size", 0);
+    if (config.lease_reads && (config.parity & RAFT_PARITY_LEASE_ROLE) == 0) {
+        config.boot_quarantine_ticks = config.election_ticks;
+        config.check_quorum = true;
+    }
+    s->async = is_true(w, "async-storage-writes");
+    add_members(&conf, value(w, "voters"), 'v');
+    add_members(&conf, value(w, "learners"), 'l');
+    for (unsigned i = 0; i < number(w, 1); i++) {
+        (void)sim_add_node(s->cluster, &config, limit(w, "index", 0), &conf);
+    }
+    return SCRIPT_DONE;
+}
+
+static struct sim_node *node(const struct script *s, const struct words *w, unsigned i)
+{
+    unsigned id = number(w, i);
+
+    return id >= 1 && id <= s->cluster->nnodes ? &s->cluster->node[id] : NULL;
+}
+
+static enum script_result propose_change(struct sim_node *n, const struct words *w)
+{
+    const char *transition = value(w, "transition");
+    char text[SIM_TEXT_MAX];
+    char ops[SIM_TEXT_MAX - 8];
+    const char *kind = "C2.0";
+    size_t len;
+
+    if (is_true(w, "v1")) {
+        kind = "C1";
+    } else if (transition != NULL && strcmp(transition, "implicit") == 0) {
+        kind = "C2.1";
+    } else if (transition != NULL && strcmp(transition, "explicit") == 0) {
+        kind = "C2.2";
+    }
+    snprintf(ops, sizeof(ops), "%s", w->bracket != NULL ? w->bracket : "[]");
+    len = strcspn(ops, "\n");
+    ops[len] = '\0';
+    for (char *p = ops; *p != '\0'; p++) {
+        *p = *p == ' ' ? ',' : *p;
+    }
+    snprintf(text, sizeof(text), "%s%s", kind, ops);
+    return sim_propose(n, text) == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
+}
+
+/* ---- message-level commands ---- */
+
+/* Position of the k-th packet on a link, or -1. */
+static long on_link(const struct sim_cluster *c, unsigned from, unsigned to, unsigned k)
+{
+    long position = 0;
+
+    for (const struct sim_packet *p = c->packets; p != NULL; p = p->next, position++) {
+        if (p->m.from == from && p->m.to == to && k-- == 0) {
+            return position;
+        }
+    }
+    return -1;
+}
+
+static enum script_result on_packet(struct script *s, const struct words *w)
+{
+    struct sim_cluster *c = s->cluster;
+    long at = on_link(c, number(w, 1), number(w, 2), number(w, 3));
+    struct sim_packet *p;
+
+    if (at < 0) {
+        return SCRIPT_IDLE;
+    }
+    p = sim_unlink(c, (size_t)at);
+    if (strcmp(w->at[0], "drop") == 0) {
+        sim_packet_free(p);
+    } else if (strcmp(w->at[0], "deliver") == 0) {
+        sim_deliver(c, p);
+    } else {
+        sim_deliver(c, sim_packet_copy(p));
+        p->next = c->packets;
+        c->tail = c->packets == NULL ? &p->next : c->tail;
+        c->packets = p;
+        c->npackets++;
+    }
+    return SCRIPT_DONE;
+}
+
+static enum script_result drop_link(struct script *s, const struct words *w)
+{
+    long at = on_link(s->cluster, number(w, 1), number(w, 2), 0);
+
+    if (at < 0) {
+        return SCRIPT_IDLE;
+    }
+    for (; at >= 0; at = on_link(s->cluster, number(w, 1), number(w, 2), 0)) {
+        sim_packet_free(sim_unlink(s->cluster, (size_t)at));
+    }
+    return SCRIPT_DONE;
+}
+
+static bool is_dropped_for(const char *list, raft_id id)
+{
+    const char *p = list;
+
+    while (p != NULL && *p != '\0') {
+        char *end;
+
+        p += *p == '(' || *p == ',' || *p == ')';
+        if (strtoull(p, &end, 10) == id && end != p) {
+            return true;
+        }
+        p = end != p ? end : p + (*p != '\0');
+    }
+    return false;
+}
+
+static unsigned type_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        unsigned type;
+    } names[] = {{"MsgApp", RAFT_M_APP},
+                 {"MsgAppResp", RAFT_M_APPR},
+                 {"MsgHeartbeat", RAFT_M_HB},
+                 {"MsgHeartbeatResp", RAFT_M_HBR},
+                 {"MsgVote", RAFT_M_VOTE},
+                 {"MsgVoteResp", RAFT_M_VOTER},
+                 {"MsgPreVote", RAFT_M_PREVOTE},
+                 {"MsgPreVoteResp", RAFT_M_PREVOTER},
+                 {"MsgSnap", RAFT_M_SNAP},
+                 {"MsgTimeoutNow", RAFT_M_TIMEOUTNOW},
+                 {"MsgProp", SIM_M_PROP}};
+
+    for (size_t i = 0; name != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i].name) == 0) {
+            return names[i].type;
+        }
+    }
+    return 0;
+}
+
+static enum script_result deliver_to(struct script *s, const struct words *w)
+{
+    struct sim_cluster *c = s->cluster;
+    const char *drop = value(w, "drop");
+    unsigned type = type_of(value(w, "type"));
+    size_t left = c->npackets;
+    size_t at = 0;
+    enum script_result result = SCRIPT_IDLE;
+
+    while (left-- > 0) {
+        struct sim_packet *p = c->packets;
+        bool mine = false;
+
+        for (size_t i = 0; i < at; i++) {
+            p = p->next;
+        }
+        for (unsigned i = 1; i < w->n; i++) {
+            mine = mine || (strchr(w->at[i], '=') == NULL && number(w, i) == p->m.to);
+        }
+        if (is_dropped_for(drop, p->m.to) && (type == 0 || p->m.type == type)) {
+            sim_packet_free(sim_unlink(c, at));
+            result = SCRIPT_DONE;
+        } else if (mine && (type == 0 || p->m.type == type)) {
+            sim_deliver(c, sim_unlink(c, at));
+            result = SCRIPT_DONE;
+        } else {
+            at++;
+        }
+    }
+    return result;
+}
+
+static enum script_result process(struct script *s, const struct words *w)
+{
+    enum script_result result = SCRIPT_IDLE;
+
+    for (unsigned i = 1; i < w->n; i++) {
+        struct sim_node *n = node(s, w, i);
+        bool did = false;
+
+        if (n == NULL) {
+            continue;
+        }
+        if (strcmp(w->at[0], "process-append-thread") == 0) {
+            did = sim_persist_one(n);
+        } else if (strcmp(w->at[0], "process-apply-thread") == 0) {
+            did = sim_apply(n);
+        } else {
+            did = sim_take_ready(n);
+            while (!s->async && sim_persist_one(n)) {
+            }
+            did = (!s->async && sim_apply(n)) || did;
+        }
+        result = did ? SCRIPT_DONE : result;
+    }
+    return result;
+}
+
+static enum script_result stabilize_some(struct script *s, const struct words *w)
+{
+    bool moved = true;
+
+    if (w->n == 1) {
+        sim_stabilize(s->cluster);
+        return SCRIPT_DONE;
+    }
+    while (moved && s->cluster->violation[0] == '\0') {
+        moved = false;
+        for (unsigned i = 1; i < w->n; i++) {
+            moved = (node(s, w, i) != NULL && sim_settle(node(s, w, i))) || moved;
+        }
+        moved = deliver_to(s, w) == SCRIPT_DONE || moved;
+    }
+    return SCRIPT_DONE;
+}
+
+static enum script_result links(struct script *s, const struct words *w)
+{
+    struct sim_cluster *c = s->cluster;
+    unsigned a = number(w, 1);
+    bool heal = strcmp(w->at[0], "heal") == 0;
+
+    for (unsigned i = 0; i <= SIM_NODES_MAX; i++) {
+        for (unsigned k = 0; k <= SIM_NODES_MAX; k++) {
+            if (heal) {
+                c->cut[i][k] = false;
+            } else if (strcmp(w->at[0], "isolate") == 0) {
+                c->cut[i][k] = c->cut[i][k] || i == a || k == a;
+            } else { /* one way only */
+                c->cut[i][k] = c->cut[i][k] || (i == a && k == number(w, 2));
+            }
+        }
+    }
+    sim_drop_cut(c);
+    return SCRIPT_DONE;
+}
+
+static enum script_result tick(struct sim_node *n, unsigned ticks)
+{
+    for (unsigned i = 0; i < ticks; i++) {
+        sim_tick(n);
+        (void)sim_take_ready(n); /* what a tick wants to say leaves before the next one */
+    }
+    return SCRIPT_DONE;
+}
+
+static enum script_result tick_all(struct script *s, unsigned times)
+{
+    for (unsigned k = 0; k < times; k++) {
+        for (unsigned i = 1; i <= s->cluster->nnodes; i++) {
+            sim_tick(&s->cluster->node[i]);
+            sim_stabilize(s->cluster);
+        }
+    }
+    return SCRIPT_DONE;
+}
+
+static uint64_t context(const char *word)
+{
+    return word != NULL ? strtoull(word + strcspn(word, "0123456789"), NULL, 10) : 0;
+}
+
+static enum script_result transfer(struct script *s, const struct words *w)
+{
+    const char *from = value(w, "from");
+    const char *to = value(w, "to");
+    unsigned a = from != NULL ? (unsigned)strtoul(from, NULL, 10) : number(w, 1);
+    unsigned b = to != NULL ? (unsigned)strtoul(to, NULL, 10) : number(w, 2);
+    struct sim_node *n = &s->cluster->node[a];
+
+    return raft_transfer(n->group, n->now, b) == FL_OK ? SCRIPT_DONE : SCRIPT_IDLE;
+}
+
+/* Commands on one node, which is the first word. */
+static enum script_result on_node(const struct words *w, struct sim_node *n)
+{
+    const char *cmd = w->at[0];
+    enum fl_status status = FL_OK;
+
+    if (strcmp(cmd, "tick") == 0) {
+        return tick(n, w->n > 2 ? number(w, 2) : 1);
+    } else if (strcmp(cmd, "tick-election") == 0) {
+        return tick(n, 3);
+    } else if (strcmp(cmd, "tick-heartbeat") == 0) {
+        return tick(n, 1);
+    } else if (strcmp(cmd, "campaign") == 0) {
+        status = raft_campaign(n->group, n->now);
+    } else if (strcmp(cmd, "propose") == 0) {
+        return sim_propose(n, w->n > 2 ? w->at[2] : "") == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
+    } else if (strcmp(cmd, "propose-conf-change") == 0) {
+        return propose_change(n, w);
+    } else if (strcmp(cmd, "forget-leader") == 0) {
+        status = raft_forget_leader(n->group, n->now);
+    } else if (strcmp(cmd, "report-unreachable") == 0) {
+        status = raft_unreachable(n->group, n->now, number(w, 2));
+    } else if (strcmp(cmd, "report-snapshot") == 0) {
+        status = raft_snapshot_status(
+            n->group, n->now, number(w, 2), w->n > 3 && strcmp(w->at[3], "ok") == 0);
+    } else if (strcmp(cmd, "read-index") == 0) {
+        status = sim_read(n, context(w->n > 2 ? w->at[2] : NULL));
+    } else if (strcmp(cmd, "compact") == 0) {
+        if (w->n > 2) {
+            return SCRIPT_UNSUPPORTED;
+        }
+        sim_compact(n);
+    } else if (strcmp(cmd, "restart") == 0) {
+        sim_restart(n, 0);
+    } else {
+        return SCRIPT_UNSUPPORTED;
+    }
+    return status == FL_OK ? SCRIPT_DONE : SCRIPT_IDLE;
+}
+
+enum script_result script_run(struct script *s, const char *line)
+{
+    struct words w;
+    const char *cmd;
+
+    split(&w, line);
+    if (w.n == 0) {
+        return SCRIPT_IDLE;
+    }
+    cmd = w.at[0];
+    if (strcmp(cmd, "add-nodes") == 0) {
+        return add_nodes(s, &w);
+    } else if (strcmp(cmd, "stabilize") == 0) {
+        return stabilize_some(s, &w);
+    } else if (strcmp(cmd, "tick-all") == 0) {
+        return tick_all(s, number(&w, 1));
+    } else if (strcmp(cmd, "isolate") == 0 || strcmp(cmd, "cut") == 0 || strcmp(cmd, "heal") == 0) {
+        return links(s, &w);
+    } else if (strncmp(cmd, "process-", 8) == 0) {
+        return process(s, &w);
+    } else if (strcmp(cmd, "deliver-msgs") == 0) {
+        return deliver_to(s, &w);
+    } else if (strcmp(cmd, "deliver") == 0 || strcmp(cmd, "drop") == 0 || strcmp(cmd, "dup") == 0) {
+        return on_packet(s, &w);
+    } else if (strcmp(cmd, "drop-link") == 0) {
+        return drop_link(s, &w);
+    } else if (strcmp(cmd, "transfer-leadership") == 0) {
+        return transfer(s, &w);
+    } else if (node(s, &w, 1) != NULL) {
+        return on_node(&w, node(s, &w, 1));
+    }
+    return SCRIPT_UNSUPPORTED;
+}
+
+/* ---- facts ---- */
+
+static size_t
+put_set(char *out, size_t size, const char *name, const struct raft_conf *conf, raft_mask mask)
+{
+    size_t len = (size_t)snprintf(out, size, "%s(", name);
+    const char *comma = "";
+
+    for (unsigned i = 0; i < conf->n; i++) {
+        if ((mask >> i & 1) != 0) {
+            len += (size_t)snprintf(out + len, size - len, "%s%d", comma, (int)conf->id[i]);
+            comma = ",";
+        }
+    }
+    return len + (size_t)snprintf(out + len, size - len, ")");
+}
+
+void script_state(const struct sim_node *n, char *out, size_t size)
+{
+    const struct raft_conf *conf = raft_conf_get(n->group);
+    struct raft_status s;
+    size_t len;
+
+    raft_status_get(n->group, &s);
+    len = (size_t)snprintf(out,
+                           size,
+                           "S %d %c t=%d v=%d l=%d c=%d a=%d f=%d n=%d xfer=%d conf=",
+                           (int)n->id,
+                           "FPCL"[s.role],
+                           (int)s.term,
+                           (int)s.vote,
+                           (int)s.leader,
+                           (int)s.commit,
+                           (int)s.applied,
+                           (int)s.first,
+                           (int)s.last,
+                           (int)s.transferee);
+    len += put_set(out + len, size - len, "v", conf, conf->in);
+    if (conf->out != 0) {
+        len += put_set(out + len, size - len, "o", conf, conf->out);
+    }
+    if (conf->learners != 0) {
+        len += put_set(out + len, size - len, "l", conf, conf->learners);
+    }
+    if (conf->next != 0) {
+        len += put_set(out + len, size - len, "n", conf, conf->next);
+    }
+    snprintf(out + len, size - len, "%s", conf->autoleave ? "auto" : "");
+}
+
+char *script_log(const struct sim_node *n)
+{
+    struct raft_status s;
+    char *out;
+    size_t len = 0;
+    size_t size;
+
+    raft_status_get(n->group, &s);
+    size = (s.last - s.first + 2) * (SIM_TEXT_MAX + 32);
+    out = fl_xmalloc(size);
+    out[0] = '\0';
+    for (raft_index i = s.first; i <= s.last; i++) {
+        const struct sim_entry *e = &n->cache.at[i];
+
+        len += (size_t)snprintf(out + len,
+                                size - len,
+                                "%s%d/%d%s%s",
+                                len > 0 ? " " : "",
+                                (int)raft_term_at(n->group, i),
+                                (int)i,
+                                e->text[0] != '\0' ? "=" : "",
+                                e->text);
+    }
+    return out;
+}
