@@ -1,0 +1,330 @@
+/* Apply threads and the flusher. */
+#include "node/apply.h"
+
+#include "node/clock.h"
+#include "node/host_internal.h"
+#include "raftgroup/base/assert.h"
+#include "shard/shard.h"
+
+/* Entries gathered into one batch before it is committed and answered. */
+#define BATCH_BYTES_MAX (4 * 1024 * 1024)
+
+/* A machine with entries since its last checkpoint. */
+struct touched {
+    UT_hash_handle hh;
+    uint64_t group_id;
+    struct node_host *host;
+    struct shard_machine *machine;
+};
+
+struct apply_thread {
+    struct node_apply *apply;
+    struct node_worker *worker;
+    struct shard_batch *batch;
+    struct touched *touched; /* uthash by group_id */
+    struct node_task checkpoint;
+    struct node_checkpoint *checkpoints; /* made in the checkpoint under way */
+    size_t checkpoint_count;
+    size_t checkpoint_capacity;
+};
+
+struct node_apply {
+    struct node *node;
+    unsigned count;
+    struct apply_thread *threads;
+    struct node_worker *flusher;
+    struct node_task flush;
+    /* Relaxed suffices for `flushing` as a mere gate; `waiting` orders the threads' checkpoints
+     * before the flush (acquire-release). */
+    atomic_bool flushing;
+    atomic_uint waiting;
+    _Atomic uint64_t flushed_ms;
+    atomic_bool unflushed; /* relaxed: a hint for node_apply_upkeep, which looks again later */
+};
+
+static void apply_entries(struct node_task *task);
+
+static struct apply_thread *thread_of(struct node_apply *apply, uint64_t group_id)
+{
+    return &apply->threads[group_id % apply->count];
+}
+
+static void stop_on_fault(struct node *node, enum fl_status status)
+{
+    char why[512];
+
+    if (shard_engine_fault(node->engine, why, sizeof(why)) != FL_OK || status != FL_OK) {
+        /* D8: nothing may be acknowledged on top of an engine that cannot write. */
+        fl_fatal("the data engine has failed: %s (%s)", why, fl_status_text(status));
+    }
+}
+
+static void commit(struct apply_thread *thread)
+{
+    enum fl_status status = shard_batch_commit(thread->batch, false);
+
+    if (status != FL_OK) {
+        stop_on_fault(thread->apply->node, status);
+    }
+}
+
+/* --- entries -------------------------------------------------------------------------------- */
+
+static void touch(struct apply_thread *thread, const struct node_apply_task *task)
+{
+    struct touched *touched = NULL;
+
+    HASH_FIND(hh, thread->touched, &task->group_id, sizeof(task->group_id), touched);
+    if (touched == NULL) {
+        touched = fl_xcalloc(1, sizeof(*touched));
+        touched->group_id = task->group_id;
+        touched->host = task->host;
+        touched->machine = task->machine;
+        HASH_ADD(hh, thread->touched, group_id, sizeof(touched->group_id), touched);
+        atomic_store_explicit(&thread->apply->unflushed, true, memory_order_relaxed);
+    }
+}
+
+/* Answers whoever may be answered from here; the rest goes back to the loop with the task. */
+static void answer(struct node_apply_task *task)
+{
+    for (size_t i = 0; i < task->count; i++) {
+        struct node_op *op = task->ops[i];
+
+        if (task->answered[i]) {
+            struct node_reply reply = node__op_answer(op, &task->entries[i]);
+
+            node__raise_revision(task->host->node, reply.revision);
+            op->finish(op, &reply);
+        }
+    }
+}
+
+static void commit_and_answer(struct apply_thread *thread, struct node_task *first, size_t count)
+{
+    commit(thread);
+    while (count-- != 0) {
+        struct node_task *next = first->next;
+        struct node_apply_task *task = fl_container_of(first, struct node_apply_task, task);
+
+        answer(task);
+        task->task.run = node__replica_applied;
+        node_loop_post(task->host->loop, &task->task);
+        first = next;
+    }
+}
+
+static void run_batch(void *context, struct node_task *list)
+{
+    struct apply_thread *thread = context;
+    struct node_task *first = list;
+    size_t count = 0;
+
+    while (list != NULL) {
+        struct node_task *next = list->next;
+        bool entries = list->run == apply_entries;
+
+        if (entries) {
+            struct node_apply_task *task = fl_container_of(list, struct node_apply_task, task);
+
+            touch(thread, task);
+            task->machine->ops->apply(task->machine, thread->batch, task->entries, task->count);
+            task->machine->ops->status(task->machine, &task->after);
+            count++;
+        }
+        if (next == NULL || !entries ||
+            shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX) {
+            commit_and_answer(thread, first, count);
+            if (!entries) {
+                list->run(list);
+            }
+            first = next;
+            count = 0;
+        }
+        list = next;
+    }
+}
+
+/* Marks tasks that carry entries; the batch runs them together. */
+static void apply_entries(struct node_task *task)
+{
+    (void)task;
+    fl_assert(false);
+}
+
+/* --- checkpoints ---------------------------------------------------------------------------- */
+
+static void checkpoint_thread(struct node_task *task)
+{
+    struct apply_thread *thread = fl_container_of(task, struct apply_thread, checkpoint);
+    struct node_apply *apply = thread->apply;
+    struct touched *touched;
+    struct touched *next;
+
+    thread->checkpoint_count = 0;
+    HASH_ITER(hh, thread->touched, touched, next)
+    {
+        struct shard_machine_status status;
+
+        touched->machine->ops->checkpoint(touched->machine, thread->batch);
+        touched->machine->ops->status(touched->machine, &status);
+        fl_grow(&thread->checkpoints,
+                &thread->checkpoint_capacity,
+                thread->checkpoint_count + 1,
+                sizeof(*thread->checkpoints));
+        thread->checkpoints[thread->checkpoint_count++] = (struct node_checkpoint){
+            .host = touched->host,
+            .group_id = touched->group_id,
+            .index = status.checkpoint_index,
+            .compact_revision = status.compact_revision,
+        };
+        HASH_DEL(thread->touched, touched);
+        free(touched);
+    }
+    commit(thread);
+    if (atomic_fetch_sub_explicit(&apply->waiting, 1, memory_order_acq_rel) == 1) {
+        node_worker_post(apply->flusher, &apply->flush);
+    }
+}
+
+static void flush(struct node_task *task)
+{
+    struct node_apply *apply = fl_container_of(task, struct node_apply, flush);
+    size_t total = 0;
+
+    for (unsigned i = 0; i < apply->count; i++) {
+        total += apply->threads[i].checkpoint_count;
+    }
+    if (total != 0) {
+        stop_on_fault(apply->node, shard_engine_flush(apply->node->engine, true));
+    }
+    for (unsigned i = 0; i < apply->count; i++) {
+        node__host_checkpointed(apply->threads[i].checkpoints, apply->threads[i].checkpoint_count);
+    }
+    atomic_store_explicit(&apply->flushed_ms, node_clock_ms(), memory_order_relaxed);
+    atomic_store_explicit(&apply->flushing, false, memory_order_release);
+}
+
+void node_apply_checkpoint(struct node_apply *apply)
+{
+    bool idle = false;
+
+    if (!atomic_compare_exchange_strong_explicit(
+            &apply->flushing, &idle, true, memory_order_acquire, memory_order_relaxed)) {
+        return;
+    }
+    atomic_store_explicit(&apply->unflushed, false, memory_order_relaxed);
+    atomic_store_explicit(&apply->waiting, apply->count, memory_order_release);
+    for (unsigned i = 0; i < apply->count; i++) {
+        apply->threads[i].checkpoint.run = checkpoint_thread;
+        node_worker_post(apply->threads[i].worker, &apply->threads[i].checkpoint);
+    }
+}
+
+static bool is_old(const struct node_apply *apply)
+{
+    return node_clock_ms() >= atomic_load_explicit(&apply->flushed_ms, memory_order_relaxed) +
+                                  apply->node->options->flush_interval_ms;
+}
+
+/* D9: we own flushing. */
+static void after_batch(void *context)
+{
+    struct apply_thread *thread = context;
+    struct node_apply *apply = thread->apply;
+
+    if (thread->touched != NULL && (shard_engine_memtable_bytes(apply->node->engine) >=
+                                        apply->node->options->memtable_bytes ||
+                                    is_old(apply))) {
+        node_apply_checkpoint(apply);
+    }
+}
+
+void node_apply_upkeep(struct node_apply *apply)
+{
+    /* Without this the last entries before silence would wait for the next ones. */
+    if (atomic_load_explicit(&apply->unflushed, memory_order_relaxed) && is_old(apply)) {
+        node_apply_checkpoint(apply);
+    }
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+struct node_apply *node_apply_create(struct node *node, unsigned threads)
+{
+    struct node_apply *apply = fl_xcalloc(1, sizeof(*apply));
+
+    apply->node = node;
+    apply->count = threads;
+    apply->threads = fl_xcalloc(threads, sizeof(*apply->threads));
+    atomic_init(&apply->flushed_ms, node_clock_ms());
+    apply->flush.run = flush;
+    apply->flusher = node_worker_create("flusher", NULL);
+    for (unsigned i = 0; i < threads; i++) {
+        struct apply_thread *thread = &apply->threads[i];
+        struct node_worker_hooks hooks = {.ctx = thread, .batch = run_batch, .after = after_batch};
+
+        thread->apply = apply;
+        thread->batch = shard_batch_create(node->engine, true);
+        thread->worker = node_worker_create("apply", &hooks);
+    }
+    return apply;
+}
+
+void node_apply_post(struct node_apply *apply, struct node_apply_task *task)
+{
+    task->task.run = apply_entries;
+    node_worker_post(thread_of(apply, task->group_id)->worker, &task->task);
+}
+
+void node_apply_post_other(struct node_apply *apply, uint64_t group_id, struct node_task *task)
+{
+    node_worker_post(thread_of(apply, group_id)->worker, task);
+}
+
+struct shard_batch *node_apply_batch(struct node_apply *apply, uint64_t group_id)
+{
+    fl_assert(node_worker_is_current(thread_of(apply, group_id)->worker));
+    return thread_of(apply, group_id)->batch;
+}
+
+void node_apply_forget(struct node_apply *apply, uint64_t group_id)
+{
+    struct apply_thread *thread = thread_of(apply, group_id);
+    struct touched *touched = NULL;
+
+    HASH_FIND(hh, thread->touched, &group_id, sizeof(group_id), touched);
+    if (touched != NULL) {
+        HASH_DEL(thread->touched, touched);
+        free(touched);
+    }
+}
+
+void node_apply_stop(struct node_apply *apply)
+{
+    for (unsigned i = 0; i < apply->count; i++) {
+        node_worker_stop(apply->threads[i].worker);
+    }
+    node_worker_stop(apply->flusher);
+}
+
+void node_apply_destroy(struct node_apply *apply)
+{
+    for (unsigned i = 0; i < apply->count; i++) {
+        struct apply_thread *thread = &apply->threads[i];
+        struct touched *touched;
+        struct touched *next;
+
+        HASH_ITER(hh, thread->touched, touched, next)
+        {
+            HASH_DEL(thread->touched, touched);
+            free(touched);
+        }
+        shard_batch_destroy(thread->batch);
+        free(thread->checkpoints);
+        node_worker_destroy(thread->worker);
+    }
+    node_worker_destroy(apply->flusher);
+    free(apply->threads);
+    free(apply);
+}

@@ -1,0 +1,129 @@
+/* Real nodes in one process: a cluster on loopback ports, and requests with their answers.
+ *
+ * Owner: the test. Lifetime: cluster_create to cluster_destroy; nodes may stop and start between.
+ * Threads: cluster_* from the test's thread; call_* and outcome_* from any, each call struct from
+ * one. */
+#ifndef TESTS_NODE_CLUSTER_FIXTURE_H
+#define TESTS_NODE_CLUSTER_FIXTURE_H
+
+#include "node/node.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CLUSTER_NODES_MAX 3
+/* No wait is longer: a test that needs more has found a hang. */
+#define CLUSTER_WAIT_MS 30000
+
+struct cluster_options {
+    unsigned nodes;
+    unsigned ranges;
+    unsigned raft_loops[CLUSTER_NODES_MAX]; /* 0: one */
+    const char *log_keep_entries;           /* NULL: the default */
+    const char *flush_interval;             /* NULL: the default */
+};
+
+struct cluster {
+    struct cluster_options options;
+    char *directory;
+    char initial[256]; /* --initial-cluster */
+    struct {
+        struct node *node; /* NULL: closed */
+        struct node_options options;
+        char peer_url[64];
+        uint64_t id; /* known once it has been open */
+    } nodes[CLUSTER_NODES_MAX];
+};
+
+/* Starts all nodes and waits until every one is ready. A test that fails leaves it as it is. */
+struct cluster *cluster_create(const struct cluster_options *options);
+void cluster_destroy(struct cluster *cluster);
+/* Opens a closed node; cluster_wait_ready separately. */
+void cluster_start(struct cluster *cluster, unsigned i);
+/* What node_open says, for refusals; nothing stays open. */
+enum fl_status cluster_try_start(struct cluster *cluster, unsigned i, char *why, size_t why_bytes);
+/* node_close: fails what is pending, hands nothing over. */
+void cluster_stop(struct cluster *cluster, unsigned i);
+/* Every open node has a leader for every range. */
+void cluster_wait_ready(struct cluster *cluster);
+/* The open node that leads the range of `key` (or the placement group for NULL), as node `i` sees
+ * it; waits for one. */
+unsigned cluster_leader(struct cluster *cluster, unsigned i, const char *key);
+/* Sum over the open nodes' registers of a counter of the process. */
+uint64_t cluster_counter(const char *name);
+
+/* Polls `check` until it is true; fails the test after CLUSTER_WAIT_MS. */
+void cluster_wait(bool (*check)(void *context), void *context, const char *what);
+
+/* --- requests ------------------------------------------------------------------------------- */
+
+/* One request on its way. */
+struct call {
+    struct node_request request;
+    struct node_reply reply; /* result: released by call_close */
+    unsigned answers;        /* how often `done` came */
+    uint8_t key_bytes[256];  /* what the request borrows */
+    uint8_t end_bytes[256];
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool done;
+    } shared;
+};
+
+void call_init(struct call *call);
+void call_close(struct call *call);
+/* The requests; `node` may refuse. Each ends with call_wait. */
+void call_put(struct call *call, struct node *node, const char *key, const char *value);
+void call_delete(struct call *call, struct node *node, const char *key, const char *end);
+/* then: put key=value; if: the key's modification revision equals `mod_revision`; else: get key. */
+void call_cas(struct call *call,
+              struct node *node,
+              const char *key,
+              uint64_t mod_revision,
+              const char *value);
+/* Two puts in one Txn. */
+void call_put_two(struct call *call,
+                  struct node *node,
+                  const char *key,
+                  const char *other,
+                  const char *value);
+/* end NULL: one key; "": to the end of the keyspace. */
+void call_get(struct call *call,
+              struct node *node,
+              const char *key,
+              const char *end,
+              uint64_t revision,
+              bool serializable);
+void call_compact(struct call *call, struct node *node, uint64_t revision);
+void call_hash(struct call *call, struct node *node, uint64_t revision);
+/* Waits for the answer; fails the test when none comes. Returns its status. */
+enum fl_status call_wait(struct call *call);
+
+/* --- whole exchanges ------------------------------------------------------------------------ */
+
+/* What is kept of an answer. */
+struct outcome {
+    enum fl_status status;
+    uint64_t revision;
+    uint64_t count;     /* keys found or deleted */
+    bool succeeded;     /* CAS */
+    size_t kv_count;    /* pairs in the answer */
+    char value[64];     /* of the first pair */
+    uint64_t mod;       /* .. */
+    uint64_t version;   /* .. */
+    uint32_t hash;      /* HASH */
+    uint64_t compact;   /* HASH */
+};
+
+struct outcome put(struct node *node, const char *key, const char *value);
+struct outcome get(struct node *node, const char *key);
+struct outcome get_local(struct node *node, const char *key);
+struct outcome get_range(struct node *node, const char *key, const char *end, uint64_t revision);
+struct outcome delete_range(struct node *node, const char *key, const char *end);
+struct outcome cas(struct node *node, const char *key, uint64_t mod_revision, const char *value);
+struct outcome compact_to(struct node *node, uint64_t revision);
+struct outcome hash_at(struct node *node, uint64_t revision);
+
+#endif
