@@ -123,7 +123,7 @@ static bool describe_seeds(struct node *node, struct placement_node *nodes, size
             .peer_urls = fl_bytes_of_string(seeds[i].peer_urls),
             .state = PLACEMENT_NODE_SEED,
         };
-        if (!node__peer_uuid(node->peers, seeds[i].node_id, nodes[i].uuid.bytes)) {
+        if (!node__peer_describe(node->peers, seeds[i].node_id, &nodes[i])) {
             return false; /* it has not said hello yet */
         }
     }

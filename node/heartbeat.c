@@ -13,7 +13,8 @@
 struct node_peer {
     uint64_t id;
     uint8_t uuid[NODE_UUID_BYTES];
-    bool known;        /* it has said hello: the uuid is valid */
+    bool known; /* it has said hello: uuid and locality are valid */
+    struct placement_locality locality;
     uint32_t boot;     /* of the living connection, 0: none */
     unsigned incoming; /* connections of the system lane from it */
     uint64_t heard_ms; /* last beat */
@@ -97,14 +98,15 @@ bool node__peer_alive(const struct node_peers *peers, uint64_t node_id)
     return last != 0 && node_clock_ms() < last + FL_PEER_DEAD_MS;
 }
 
-bool node__peer_uuid(struct node_peers *peers, uint64_t node_id, uint8_t uuid[NODE_UUID_BYTES])
+bool node__peer_describe(struct node_peers *peers, uint64_t node_id, struct placement_node *node)
 {
     struct node_peer *peer = find(peers, node_id);
 
     if (peer == NULL || !peer->known) {
         return false;
     }
-    memcpy(uuid, peer->uuid, NODE_UUID_BYTES);
+    memcpy(node->uuid.bytes, peer->uuid, NODE_UUID_BYTES);
+    node->locality = peer->locality;
     return true;
 }
 
@@ -149,6 +151,7 @@ void node__peer_up(struct node *node,
                    enum node_direction direction,
                    const struct node_hello *hello)
 {
+    char why[PLACEMENT_WHY_MAX];
     struct node_peer *peer = find(node->peers, peer_id);
 
     fl_log(FL_LOG_INFO,
@@ -162,6 +165,15 @@ void node__peer_up(struct node *node,
         return;
     }
     memcpy(peer->uuid, hello->uuid, NODE_UUID_BYTES);
+    if (!placement_locality_parse(
+            &peer->locality, fl_bytes_of_string(hello->locality), why, sizeof(why))) {
+        fl_log(FL_LOG_WARN,
+               "peer_locality_unusable",
+               "peer=%016" PRIx64 " reason=\"%s\"",
+               peer_id,
+               why);
+        memset(&peer->locality, 0, sizeof(peer->locality));
+    }
     peer->known = true;
     if (direction == NODE_INCOMING) {
         peer->boot = hello->boot;

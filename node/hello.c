@@ -69,6 +69,7 @@ void node_hello_encode(struct fl_writer *out, const struct node_hello *hello)
     write_text(out, hello->name, NODE_NAME_BYTES_MAX);
     write_text(out, hello->peer_urls, NODE_URLS_BYTES_MAX);
     write_text(out, hello->client_urls, NODE_URLS_BYTES_MAX);
+    write_text(out, hello->locality, NODE_LOCALITY_BYTES_MAX);
 }
 
 static uint16_t read_u16(struct fl_reader *in)
@@ -100,6 +101,7 @@ enum fl_status node_hello_decode(struct fl_bytes body, struct node_hello *hello)
     read_text(&in, hello->name, NODE_NAME_BYTES_MAX);
     read_text(&in, hello->peer_urls, NODE_URLS_BYTES_MAX);
     read_text(&in, hello->client_urls, NODE_URLS_BYTES_MAX);
+    read_text(&in, hello->locality, NODE_LOCALITY_BYTES_MAX);
     /* What follows belongs to a version that knows what it means. */
     return in.bad || hello->version_min > hello->version_max ? FL_BAD_MESSAGE : FL_OK;
 }

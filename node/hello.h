@@ -16,6 +16,7 @@
  *                  52  ..   name: varint length, bytes
  *                  ..  ..   peer urls: varint length, bytes; comma separated
  *                  ..  ..   client urls: varint length, bytes; comma separated
+ *                  ..  ..   locality: varint length, bytes
  *                  ..  ..   bytes a newer version may add are skipped
  *     ANSWER body  0   1    enum below, not the numbers of status.h, which may change
  *                  1   ..   sentence: varint length, bytes
@@ -33,6 +34,7 @@
 #define NODE_UUID_BYTES          16
 #define NODE_NAME_BYTES_MAX      255
 #define NODE_URLS_BYTES_MAX      2047
+#define NODE_LOCALITY_BYTES_MAX  255
 #define NODE_SENTENCE_BYTES_MAX  511
 #define NODE_HANDSHAKE_BYTES_MAX 8192 /* body of either frame */
 
@@ -47,6 +49,7 @@ struct node_hello {
     char name[NODE_NAME_BYTES_MAX + 1];
     char peer_urls[NODE_URLS_BYTES_MAX + 1];
     char client_urls[NODE_URLS_BYTES_MAX + 1];
+    char locality[NODE_LOCALITY_BYTES_MAX + 1]; /* dc=..,rack=..,host=.. or empty */
 };
 
 /* FL_OK or why not: FL_REFUSED, FL_FOREIGN_CLUSTER, FL_NEWER_FORMAT, FL_NOT_READY, FL_STALE,

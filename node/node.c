@@ -246,6 +246,7 @@ static void fill_hello(const struct node *node, struct node_hello *hello)
     (void)snprintf(hello->name, sizeof(hello->name), "%s", node->options->name);
     (void)snprintf(hello->peer_urls, sizeof(hello->peer_urls), "%s", node->peer_urls);
     (void)snprintf(hello->client_urls, sizeof(hello->client_urls), "%s", node->client_urls);
+    (void)snprintf(hello->locality, sizeof(hello->locality), "%s", node->options->locality);
 }
 
 /* Lanes of a loop: its own messages, and bulk for the groups of raft loops. */

@@ -142,8 +142,8 @@ void node__peer_down(struct node *node, uint64_t peer, enum node_direction direc
 /* Judges a dialer (transport's listener). */
 enum fl_status
 node__peer_check(void *context, const struct node_hello *hello, char *sentence, size_t bytes);
-/* The uuid of a seed's disk, if it has said hello. System loop. */
-bool node__peer_uuid(struct node_peers *peers, uint64_t node_id, uint8_t uuid[NODE_UUID_BYTES]);
+/* Fills in uuid and locality of a seed, if it has said hello. System loop. */
+bool node__peer_describe(struct node_peers *peers, uint64_t node_id, struct placement_node *node);
 /* Heard from within FL_PEER_DEAD_MS, or this node itself. */
 bool node__peer_alive(const struct node_peers *peers, uint64_t node_id);
 

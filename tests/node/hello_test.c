@@ -26,6 +26,7 @@ static struct node_hello sample(void)
         .name = "node-a",
         .peer_urls = "http://10.0.0.1:2380,http://[::1]:2380",
         .client_urls = "http://10.0.0.1:2379",
+        .locality = "dc=north,rack=r1",
     };
 
     return hello;
@@ -42,6 +43,7 @@ static void assert_same(const struct node_hello *a, const struct node_hello *b)
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->peer_urls, b->peer_urls);
     assert_string_equal(a->client_urls, b->client_urls);
+    assert_string_equal(a->locality, b->locality);
 }
 
 static void test_hello_round_trip(void **state)
@@ -78,6 +80,7 @@ static void test_longest_texts(void **state)
     memset(answer.hello.name, 'n', NODE_NAME_BYTES_MAX);
     memset(answer.hello.peer_urls, 'p', NODE_URLS_BYTES_MAX);
     memset(answer.hello.client_urls, 'c', NODE_URLS_BYTES_MAX);
+    memset(answer.hello.locality, 'l', NODE_LOCALITY_BYTES_MAX);
     memset(answer.sentence, 's', NODE_SENTENCE_BYTES_MAX);
     fl_writer_init(&out);
     node_answer_encode(&out, &answer);
@@ -165,6 +168,7 @@ static void write_with_name(struct fl_writer *out, struct fl_bytes name)
     node_hello_encode(out, &hello);
     out->len = 52;
     fl_write_bytes(out, name);
+    fl_write_bytes(out, fl_bytes("", 0));
     fl_write_bytes(out, fl_bytes("", 0));
     fl_write_bytes(out, fl_bytes("", 0));
 }
