@@ -283,48 +283,25 @@ void node__host_publish_gc(struct node_host *host)
 
 /* --- draining ------------------------------------------------------------------------------- */
 
-/* Nobody can take over now: a paused oracle would stop the whole keyspace. */
-static void may_not_hand_over(struct node_replica *replica)
-{
-    if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
-        node_oracle_pause(&replica->host->oracle, false);
-        replica->host->settled_ms = 0;
-    }
-}
-
-/* The voter that is furthest along takes over. */
-static void hand_over(struct node_replica *replica)
+/* The voter that is furthest along and answers; 0: none now. */
+static raft_id heir_of(const struct node_replica *replica)
 {
     struct raft_peer_status peers[RAFT_MEMBERS_MAX];
     uint32_t count = raft_peers_get(replica->raft, peers, RAFT_MEMBERS_MAX);
     const struct raft_peer_status *best = NULL;
-    struct raft_status status;
 
-    raft_status_get(replica->raft, &status);
-    if (status.transferee != 0) {
-        return; /* one at a time: another target would begin anew */
-    }
     for (uint32_t i = 0; i < count; i++) {
         if (peers[i].id != replica->replica_id && !peers[i].learner && peers[i].active &&
             (best == NULL || peers[i].match > best->match)) {
             best = &peers[i];
         }
     }
-    if (best != NULL && raft_transfer(replica->raft, replica->host->now_ms, best->id) == FL_OK) {
-        node__host_dirty(replica);
-    } else {
-        may_not_hand_over(replica);
-    }
+    return best != NULL ? best->id : 0;
 }
 
-/* OR: the oracle settles first, so that no write is left with an unknown outcome. */
-static bool may_hand_over(struct node_replica *replica)
+/* The oracle settles first, so that no write is left with an unknown outcome (ND-5). */
+static bool has_settled(struct node_host *host)
 {
-    struct node_host *host = replica->host;
-
-    if (replica->group_id != PLACEMENT_FIRST_RANGE_ID || !host->multi_range) {
-        return true;
-    }
     node_oracle_pause(&host->oracle, true);
     if (!node_oracle_settled(&host->oracle)) {
         host->settled_ms = 0;
@@ -337,6 +314,36 @@ static bool may_hand_over(struct node_replica *replica)
     return host->now_ms >= host->settled_ms + SETTLE_MS;
 }
 
+static void hand_over(struct node_replica *replica)
+{
+    struct node_host *host = replica->host;
+    raft_id heir = heir_of(replica);
+    struct raft_status status;
+
+    raft_status_get(replica->raft, &status);
+    if (status.transferee != 0) {
+        return; /* one at a time: another target would begin anew */
+    }
+    if (heir == 0) {
+        /* A group that sleeps hears of nobody: it wakes and asks. Nobody there: a paused oracle
+         * would stop the whole keyspace. */
+        if (raft_wake(replica->raft, host->now_ms) == FL_OK) {
+            node__host_dirty(replica);
+        }
+        if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
+            node_oracle_pause(&host->oracle, false);
+            host->settled_ms = 0;
+        }
+        return;
+    }
+    if (replica->group_id == PLACEMENT_FIRST_RANGE_ID && host->multi_range && !has_settled(host)) {
+        return;
+    }
+    if (raft_transfer(replica->raft, host->now_ms, heir) == FL_OK) {
+        node__host_dirty(replica);
+    }
+}
+
 static void drain_some(struct node_host *host)
 {
     struct node_replica *replica;
@@ -344,7 +351,7 @@ static void drain_some(struct node_host *host)
 
     HASH_ITER(hh, host->replicas, replica, next)
     {
-        if (replica->role == RAFT_LEADER && may_hand_over(replica)) {
+        if (replica->role == RAFT_LEADER) {
             hand_over(replica);
         }
     }

@@ -261,7 +261,7 @@ static void create_loops(struct node *node)
 {
     for (unsigned i = 0; i < node->host_count; i++) {
         char *name = node->loop_names[i];
-        struct node_transport_options options = {.hooks = {NULL}};
+        struct node_transport_options options = {.hooks = {.ctx = NULL}};
         struct node_loop_hooks hooks;
         uint32_t lanes[2];
 

@@ -76,7 +76,7 @@ struct node_reply node__op_answer(const struct node_op *op, struct shard_apply *
 
     /* OR-11: the answer of an earlier turn, with a revision of an oracle before the one that
      * confirmed this turn: nobody vouches that it came after everything acknowledged before. */
-    if (reply.status == FL_OK && reply.revision <= op->waiter.start) {
+    if (reply.status == FL_OK && op->revision != 0 && reply.revision <= op->waiter.start) {
         reply.status = FL_LEADER_FAILED;
     }
     if (reply.status != FL_OK) {

@@ -17,14 +17,13 @@
 #ifndef NODE_OP_H
 #define NODE_OP_H
 
+#include "node/hash.h"
 #include "node/loop.h"
 #include "node/message.h"
 #include "node/oracle.h"
 #include "node/request.h"
 #include "node/wheel.h"
 #include "raftgroup/base/list.h"
-
-#include <uthash.h>
 
 struct node_host;
 struct node_op;
@@ -75,7 +74,6 @@ struct node_op {
     bool granted;    /* its waiter is with the oracle client */
     bool confirmed;  /* write: the grant is confirmed, or none is needed */
     bool unconfirmable;
-    bool index_known; /* read: its read-index round is done */
     uint64_t group_id;
     uint64_t version; /* epoch of the range as routed */
     uint64_t seq;     /* of this node, 0 for ops of other nodes */

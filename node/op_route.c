@@ -160,7 +160,6 @@ static void detach(struct node_op *op)
     op->revision = 0;
     op->confirmed = false;
     op->unconfirmable = false;
-    op->index_known = false;
 }
 
 void node__op_restart(struct node_op *op)

@@ -230,10 +230,14 @@ enum fl_status raft_conf_change(struct raft_conf *conf, const struct raft_change
 
 bool raft_conf_valid(const struct raft_conf *conf)
 {
-    raft_mask all = conf->n <= RAFT_MEMBERS_MAX ? (raft_mask)((1U << conf->n) - 1) : 0;
     raft_mask voters = raft__conf_voters(conf);
+    unsigned all;
 
-    if (conf->n > RAFT_MEMBERS_MAX || (voters | conf->learners) != all) {
+    if (conf->n > RAFT_MEMBERS_MAX) {
+        return false;
+    }
+    all = (1U << conf->n) - 1;
+    if ((voters | conf->learners) != all) {
         return false;
     }
     if ((voters & conf->learners) != 0 || (conf->next & ~(conf->out & ~conf->in)) != 0) {

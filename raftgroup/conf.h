@@ -42,7 +42,10 @@ static inline raft_mask raft__conf_voters(const struct raft_conf *conf)
 
 static inline raft_mask raft__conf_bit(int slot)
 {
-    return slot < 0 ? (raft_mask)0 : (raft_mask)(1U << slot);
+    if (slot < 0) {
+        return 0;
+    }
+    return (raft_mask)((1U << slot) & UINT16_MAX);
 }
 
 #endif

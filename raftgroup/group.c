@@ -75,11 +75,12 @@ void raft__freeze(struct raft_group *g, const char *why)
              (unsigned long long)g->id,
              (unsigned long long)g->self,
              why);
-#endif
+#else
     if (g->why == NULL) {
         g->why = why;
         g->env->stats.frozen++;
     }
+#endif
 }
 
 static void self_check(struct raft_group *g)

@@ -385,6 +385,10 @@ void raft__handle_beat_answer(struct raft_group *g, const struct raft_msg *m, in
 {
     struct raft_progress *p = &g->peers[slot];
 
+    if (m->x > g->round || m->stamp > g->now) {
+        g->env->stats.messages_bad++; /* an echo of what was never said (P8) */
+        return;
+    }
     g->active |= raft__conf_bit(slot);
     p->paused = false; /* whatever was in flight may be lost: one message may try (C19) */
     p->round = m->x > p->round ? m->x : p->round;

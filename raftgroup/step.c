@@ -340,7 +340,9 @@ enum fl_status raft_peer_alive(struct raft_group *g, uint64_t now, raft_id peer,
         struct raft_progress *p = &g->peers[slot];
 
         g->active |= raft__conf_bit(slot);
-        p->stamp = sent_at > p->stamp ? sent_at : p->stamp;
+        if (sent_at <= g->now && sent_at > p->stamp) {
+            p->stamp = sent_at;
+        }
     } else if (g->role == RAFT_FOLLOWER && g->leader == peer) {
         g->base = g->now;
     }

@@ -79,7 +79,7 @@ static enum fl_status write_op(struct fl_writer *w, const struct shard_op *op, u
         break;
     case SHARD_OP_NONE:
     default:
-        fl_assert(!"an operation without kind is refused before it is encoded");
+        return FL_KEY_NOT_FOUND; /* as shard_txn_validate */
     }
     if (w->len > FL_ENTRY_BYTES_MAX) {
         return FL_TOO_LARGE;

@@ -136,7 +136,8 @@ struct shard_op {
 /* ---- building: each returns a command with an all-zero origin, seq, revision and epoch ---- */
 
 /* The inputs should be valid (shard_put_validate ..); sizes are checked: FL_TOO_LARGE beyond
- * FL_ENTRY_BYTES_MAX, FL_TOO_DEEP beyond FL_TXN_DEPTH_MAX levels. The caller owns *command. */
+ * FL_ENTRY_BYTES_MAX, FL_TOO_DEEP beyond FL_TXN_DEPTH_MAX levels, FL_KEY_NOT_FOUND for an operation
+ * without kind. The caller owns *command. */
 FL_MUST_USE enum fl_status shard_command_put(const struct shard_put *put, struct fl_buf **command);
 FL_MUST_USE enum fl_status shard_command_delete(const struct shard_delete *del,
                                                 struct fl_buf **command);

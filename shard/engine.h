@@ -35,15 +35,18 @@ enum shard_wal {
 
 struct shard_engine_options {
     const char *path;
-    bool create;                /* make it if it is not there; else FL_NOT_FOUND */
-    enum shard_wal wal;         /* never the engine's own default, which drops synced records */
-    size_t memtable_bytes;      /* the engine flushes by itself only at this size */
-    unsigned memtable_count;    /* >= 2; writers stall when so many are full */
-    bool memtable_vector;       /* append-only memtable: cheap writes, slow reads until flushed */
-    size_t block_cache_bytes;   /* 0: no cache */
-    unsigned bloom_bits;        /* per key; 0: none */
-    unsigned background_jobs;   /* >= 1 */
-    int open_files_max;         /* -1: no limit */
+    bool create;              /* make it if it is not there; else FL_NOT_FOUND */
+    enum shard_wal wal;       /* never the engine's own default, which drops synced records */
+    size_t memtable_bytes;    /* the engine flushes by itself only at this size */
+    unsigned memtable_count;  /* >= 2; writers stall when so many are full */
+    bool memtable_vector;     /* append-only memtable: cheap writes, slow reads until flushed */
+    size_t block_cache_bytes; /* 0: no cache */
+    unsigned bloom_bits;      /* per key; 0: none */
+    unsigned background_jobs; /* >= 1 */
+    int open_files_max;       /* -1: no limit */
+    size_t recent_bytes; /* per batch with overlay: rows it committed are remembered up to this,
+                          * so that reading them back needs no search; 0: none */
+    uint8_t recent_kind; /* .. of keys that begin with this byte */
     shard_engine_drop_fn *drop; /* NULL: keep everything */
     void *drop_context;
 };

@@ -11,6 +11,7 @@
 #include "raftgroup/base/assert.h"
 #include "raftgroup/base/crc32c.h"
 #include "raftgroup/base/log.h"
+#include "shard/recent.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -41,8 +42,12 @@ struct shard_engine {
     char *path;
     shard_engine_drop_fn *drop;
     void *drop_context;
-    atomic_size_t live;    /* batches, iterators, snapshots, files: a close counts on 0 */
-    atomic_size_t filters; /* of compactions that run now: 0 once the database is closed */
+    size_t recent_bytes;
+    uint8_t recent_kind;
+    atomic_uint_fast64_t commits; /* and ingestions, of whomever: a batch that was not the last to
+                                   * commit must not trust the rows it remembers */
+    atomic_size_t live;           /* batches, iterators, snapshots, files: a close counts on 0 */
+    atomic_size_t filters;        /* of compactions that run now: 0 once the database is closed */
     struct {
         pthread_mutex_t lock;
         enum fl_status fault; /* the first error that stopped writing; FL_OK: none */
@@ -380,6 +385,8 @@ enum fl_status shard_engine_open(struct shard_engine **engine,
     e->path = fl_xstrdup(options->path);
     e->drop = options->drop;
     e->drop_context = options->drop_context;
+    e->recent_bytes = options->recent_bytes;
+    e->recent_kind = options->recent_kind;
     pthread_mutex_init(&e->shared.lock, NULL);
     e->options = make_options(e, options);
     make_call_options(e, options->wal);
@@ -439,6 +446,8 @@ struct shard_batch {
     size_t range_count;
     size_t range_capacity;
     struct fl_writer range_keys;
+    struct shard_recent recent; /* committed rows, valid while `commits` is the engine's */
+    uint64_t commits;
 };
 
 struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay)
@@ -452,6 +461,7 @@ struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay
         batch->table_size = STATUS_SLOTS_MIN;
         batch->table = fl_xcalloc(batch->table_size, sizeof(*batch->table));
     }
+    shard_recent_init(&batch->recent, overlay ? engine->recent_bytes : 0);
     hold(engine);
     return batch;
 }
@@ -463,6 +473,7 @@ void shard_batch_destroy(struct shard_batch *batch)
     }
     rocksdb_writebatch_destroy(batch->batch);
     drop_hold(batch->engine);
+    shard_recent_close(&batch->recent);
     fl_writer_close(&batch->join);
     fl_writer_close(&batch->range_keys);
     free(batch->ranges);
@@ -693,6 +704,38 @@ static bool is_range_deleted(const struct shard_batch *batch, struct fl_bytes ke
     return false;
 }
 
+/* Counts a change of the engine. Returns whether nobody else changed it since `seen`. Release and
+ * acquire: who sees the number of a commit is behind that commit. */
+static bool count_commit(struct shard_engine *engine, uint64_t *seen)
+{
+    uint64_t before = atomic_fetch_add_explicit(&engine->commits, 1, memory_order_acq_rel);
+    bool alone = before == *seen;
+
+    *seen = before + 1;
+    return alone;
+}
+
+/* The rows of the batch are committed: they are what a look-up would now find. */
+static void remember(struct shard_batch *batch)
+{
+    const uint8_t *data = encoding(batch).data;
+
+    for (size_t i = 0; i < batch->row_count; i++) {
+        const struct overlay_row *row = &batch->rows[i];
+        struct fl_bytes key = fl_bytes(data + row->key_at, row->key_len);
+
+        if (key.len == 0 || key.data[0] != batch->engine->recent_kind) {
+            continue;
+        }
+        if (row->deleted) {
+            shard_recent_remove(&batch->recent, row->hash, key);
+        } else {
+            shard_recent_put(
+                &batch->recent, row->hash, key, fl_bytes(data + row->value_at, row->value_len));
+        }
+    }
+}
+
 enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
 {
     struct shard_engine *engine = batch->engine;
@@ -703,6 +746,12 @@ enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
         rocksdb_write(engine->db, sync ? engine->write_sync : engine->write, batch->batch, &error);
         if (error != NULL) {
             status = write_failed(engine, "write", error);
+        }
+        if (!count_commit(engine, &batch->commits) || status != FL_OK || batch->range_count != 0) {
+            shard_recent_forget(&batch->recent);
+        }
+        if (status == FL_OK && batch->range_count == 0) {
+            remember(batch);
         }
     }
     shard_batch_clear(batch);
@@ -749,17 +798,25 @@ enum fl_status shard_engine_get_durable(struct shard_engine *engine,
     return get(engine, engine->read_durable, key, value);
 }
 
+/* A row remembered from an earlier commit, if nobody else has committed since. */
+static bool
+recall(const struct shard_batch *batch, uint32_t hash, struct fl_bytes key, struct fl_bytes *value)
+{
+    return atomic_load_explicit(&batch->engine->commits, memory_order_acquire) == batch->commits &&
+           shard_recent_get(&batch->recent, hash, key, value);
+}
+
 enum fl_status
 shard_batch_get(struct shard_batch *batch, struct fl_bytes key, struct shard_value *value)
 {
-    uint32_t number;
+    uint32_t hash = hash_of(key);
+    uint32_t number = batch->row_count != 0 ? batch->table[find_slot(batch, key, hash)] : 0;
 
     fl_assert(batch->overlay);
-    number = batch->row_count != 0 ? batch->table[find_slot(batch, key, hash_of(key))] : 0;
+    *value = (struct shard_value){0};
     if (number != 0) {
         const struct overlay_row *row = &batch->rows[number - 1];
 
-        *value = (struct shard_value){0};
         if (row->deleted) {
             return FL_NOT_FOUND;
         }
@@ -767,8 +824,10 @@ shard_batch_get(struct shard_batch *batch, struct fl_bytes key, struct shard_val
         return FL_OK;
     }
     if (is_range_deleted(batch, key)) {
-        *value = (struct shard_value){0};
         return FL_NOT_FOUND;
+    }
+    if (recall(batch, hash, key, &value->bytes)) {
+        return FL_OK;
     }
     return get(batch->engine, batch->engine->read, key, value);
 }
@@ -1185,9 +1244,11 @@ void shard_file_abort(struct shard_file *file)
 enum fl_status
 shard_engine_ingest(struct shard_engine *engine, const char *const *paths, size_t count)
 {
+    uint64_t seen = 0;
     char *error = NULL;
 
     FL_TRY(stopped(engine));
     rocksdb_ingest_external_file(engine->db, paths, count, engine->ingest, &error);
+    (void)count_commit(engine, &seen);
     return error != NULL ? write_failed(engine, "ingest", error) : FL_OK;
 }

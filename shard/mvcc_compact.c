@@ -6,6 +6,10 @@
 #include "raftgroup/base/bytes.h"
 #include "shard/shard_internal.h"
 
+/* Current rows an apply thread remembers: an overwrite then saves the search for the old version.
+ */
+#define RECENT_BYTES ((size_t)32 * 1024 * 1024)
+
 enum fl_status shard__compact(struct shard *shard, uint64_t revision, bool force)
 {
     struct shard_state *state = &shard->state;
@@ -50,6 +54,8 @@ void shard_engine_options_data(struct shard_engine_options *options, struct shar
     /* The flusher acts at SHARD_FLUSH_BYTES; the engine by itself only if the flusher cannot
      * follow. */
     options->memtable_bytes = 4 * SHARD_FLUSH_BYTES;
+    options->recent_bytes = RECENT_BYTES;
+    options->recent_kind = SHARD_ROW_CURRENT;
     options->drop = drop_row;
     options->drop_context = gc;
 }

@@ -441,7 +441,8 @@ enum fl_status shard__range(const struct shard__source *source,
 
 /* A single key at the newest revision: one look-up. What it finds is the state of that key at every
  * revision from its own on, so the header may name the higher of that and what is known anyway.
- * FL_NOT_FOUND: no row, which may be the work of a deletion above `known`: look at a pinned state. */
+ * FL_NOT_FOUND: no row, which may be the work of a deletion above `known`: look at a pinned state.
+ */
 static enum fl_status read_point(struct shard_engine *engine,
                                  const struct shard_read_at *at,
                                  const struct shard_read *read,

@@ -611,21 +611,38 @@ static bool may_find(const struct lin_op *op, uint32_t key, uint32_t version)
     return compares_key(op, key);
 }
 
+/* Does the operation compare keys other than `key`? */
+static bool compares_others(const struct lin_op *op, uint32_t key)
+{
+    for (size_t i = 0; i < op->source->cmp_count; i++) {
+        if (op->source->cmps[i].key != key) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Rule 5, with `open` placed: can something that may come next make use of it? `marked` is the key
- * it has marked UNNOTICED, or LIN_NONE. */
+ * it has marked UNNOTICED, or LIN_NONE. What touches it may also be a write to another key that it
+ * compared. */
 static bool is_useful(const struct search *search, const struct lin_op *open, uint32_t marked)
 {
+    bool must_look = marked != LIN_NONE && !compares_others(open, marked);
+
     for (uint32_t at = search->entries[0].next; at != 0; at = search->entries[at].next) {
         const struct entry *entry = &search->entries[at];
         const struct lin_op *next = &search->ops[entry->op];
+        bool uses;
 
         if (entry->is_return) {
             return false;
         }
-        if (marked == LIN_NONE ? touches(open, next)
-            : is_open(search, entry->op)
-                ? touches(open, next)
-                : may_find(next, marked, version_in(search->state[marked]))) {
+        if (must_look && !is_open(search, entry->op)) {
+            uses = may_find(next, marked, version_in(search->state[marked]));
+        } else {
+            uses = touches(open, next);
+        }
+        if (uses) {
             return true;
         }
     }

@@ -116,7 +116,7 @@ static void test_floor_of_a_new_leader(void **state)
 
 static struct node_oracle_message random_message(struct fl_prng *prng)
 {
-    struct node_oracle_message m = {0};
+    struct node_oracle_message m = {.boot = 0};
 
     m.type = (enum node_oracle_message_type)(1 + fl_prng_below(prng, 4));
     m.boot = (uint32_t)fl_prng_next(prng);

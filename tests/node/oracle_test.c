@@ -40,7 +40,7 @@ static void run_round(struct node_oracle *oracle)
 static struct node_oracle_message
 expect_next(struct node_oracle *oracle, uint64_t to, enum node_oracle_message_type type)
 {
-    struct node_oracle_message message = {0};
+    struct node_oracle_message message = {.boot = 0};
     uint64_t at = 0;
 
     assert_true(node_oracle_next(oracle, &at, &message));
@@ -77,7 +77,7 @@ static void submit(struct node_oracle_client *client,
 
 static struct node_oracle_message expect_ask(struct node_oracle_client *client, uint64_t now)
 {
-    struct node_oracle_message ask = {0};
+    struct node_oracle_message ask = {.boot = 0};
     uint64_t to = 0;
 
     assert_true(node_oracle_client_ask(client, now, &to, &ask));

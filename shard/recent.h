@@ -1,0 +1,49 @@
+/* Rows this thread has written lately: a bounded table that answers without a search in the engine.
+ *
+ * Owner: a batch. Lifetime: init to close. Threads: the batch's.
+ *
+ * Overwriting a key needs its old version, and a search in a memtable of 64 MB costs more than all
+ * the rest of a look-up. Whatever is not here is simply looked up: rows give way at random (a row
+ * takes the slot of its hash), and everything is forgotten when anybody else may have written
+ * (engine_rocksdb.c counts commits). */
+#ifndef SHARD_RECENT_H
+#define SHARD_RECENT_H
+
+#include "raftgroup/base/bytes.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHARD_RECENT_VALUE_BYTES_MAX 4096 /* larger values are not kept */
+
+struct shard_recent_row;
+
+struct shard_recent {
+    struct shard_recent_row **slots; /* NULL until something is kept */
+    size_t slot_count;               /* a power of two */
+    size_t bytes;
+    size_t bytes_max; /* 0: keeps nothing */
+    size_t hand;      /* next slot to be emptied when there is no room */
+    uint64_t age;     /* rows of another age are forgotten */
+};
+
+/* Keeps rows of together at most about `bytes_max`. */
+void shard_recent_init(struct shard_recent *recent, size_t bytes_max);
+void shard_recent_close(struct shard_recent *recent);
+/* The row under `key` is now `value`. */
+void shard_recent_put(struct shard_recent *recent,
+                      uint32_t hash,
+                      struct fl_bytes key,
+                      struct fl_bytes value);
+/* The row under `key` is gone, or not to be kept. */
+void shard_recent_remove(struct shard_recent *recent, uint32_t hash, struct fl_bytes key);
+/* Forgets every row; costs nothing. */
+void shard_recent_forget(struct shard_recent *recent);
+/* True: `value` is borrowed until the next call that changes something. */
+bool shard_recent_get(const struct shard_recent *recent,
+                      uint32_t hash,
+                      struct fl_bytes key,
+                      struct fl_bytes *value);
+
+#endif
