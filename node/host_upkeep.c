@@ -384,11 +384,13 @@ void node__host_upkeep(struct node_host *host)
     }
     if (host->draining) {
         drain_some(host);
-    } else {
-        HASH_ITER(hh, host->replicas, replica, next)
-        {
+    }
+    HASH_ITER(hh, host->replicas, replica, next)
+    {
+        if (!host->draining) {
             catch_up_compaction(replica);
         }
+        node__replica_truncate(replica); /* a follower that held it back may be gone, or complete */
     }
     node__host_publish_gc(host); /* also of a loop that has no group */
     publish_part(host);
