@@ -161,17 +161,19 @@ static const char *check_reads(const struct raft_group *g)
     return NULL;
 }
 
+typedef const char *(*check_fn)(const struct raft_group *g);
+
+static const check_fn checks[] = {check_terms,
+                                  check_positions,
+                                  check_roles,
+                                  check_log,
+                                  check_progress,
+                                  check_membership,
+                                  check_records,
+                                  check_reads};
+
 const char *raft__check(const struct raft_group *g)
 {
-    const char *(*const checks[])(const struct raft_group *) = {check_terms,
-                                                                check_positions,
-                                                                check_roles,
-                                                                check_log,
-                                                                check_progress,
-                                                                check_membership,
-                                                                check_records,
-                                                                check_reads};
-
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         const char *why = checks[i](g);
 

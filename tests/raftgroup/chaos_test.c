@@ -117,7 +117,7 @@ static void propose(struct chaos *x, struct sim_node *n)
 {
     char text[SIM_TEXT_MAX];
 
-    snprintf(text, sizeof(text), "p%u.", x->proposals++);
+    (void)snprintf(text, sizeof(text), "p%u.", x->proposals++);
     (void)sim_propose(n, text);
 }
 
@@ -137,11 +137,11 @@ static void change_membership(struct chaos *x)
         return; /* somebody must be left to recover */
     }
     if (raft_conf_get(n->group)->out != 0 || below(x, 8) == 0) {
-        snprintf(text, sizeof(text), "C2.0[]");
+        (void)snprintf(text, sizeof(text), "C2.0[]");
     } else if (below(x, 3) == 0) {
-        snprintf(text, sizeof(text), "C2.%u[%c%u]", 1 + below(x, 2), op, id);
+        (void)snprintf(text, sizeof(text), "C2.%u[%c%u]", 1 + below(x, 2), op, id);
     } else {
-        snprintf(text, sizeof(text), "C1[%c%u]", op, id);
+        (void)snprintf(text, sizeof(text), "C1[%c%u]", op, id);
     }
     x->removed[id] = x->removed[id] || (op == 'r' && text[3] != ']');
     (void)sim_propose(n, text);
@@ -256,17 +256,27 @@ static const struct sim_node *furthest(const struct chaos *x)
     return best;
 }
 
-/* Replicas outside the newest configuration are switched off, as their node would do. */
+/* A member of the newest configuration still counts on replica `id`. */
+static bool is_needed(const struct chaos *x, const struct raft_conf *newest, raft_id id)
+{
+    for (unsigned i = 0; i < newest->n; i++) {
+        const struct sim_node *member = &x->c->node[newest->id[i]];
+
+        if (raft_conf_slot(raft_conf_get(member->group), id) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Replicas that nobody counts on any more are switched off, as their node would do. */
 static void silence_removed(struct chaos *x)
 {
-    const struct raft_conf *conf = raft_conf_get(furthest(x)->group);
+    const struct raft_conf *newest = raft_conf_get(furthest(x)->group);
 
     memset(x->c->cut, 0, sizeof(x->c->cut));
     for (unsigned i = 1; i <= x->c->nnodes; i++) {
-        if (raft_conf_slot(conf, i) >= 0) {
-            continue;
-        }
-        for (unsigned k = 0; k <= SIM_NODES_MAX; k++) {
+        for (unsigned k = 0; k <= SIM_NODES_MAX && !is_needed(x, newest, i); k++) {
             x->c->cut[i][k] = x->c->cut[k][i] = true;
         }
     }
@@ -336,7 +346,7 @@ static bool recover(struct chaos *x)
 {
     char text[SIM_TEXT_MAX];
 
-    snprintf(text, sizeof(text), "final%u.", x->seed);
+    (void)snprintf(text, sizeof(text), "final%u.", x->seed);
     for (unsigned i = 1; i <= x->c->nnodes; i++) {
         x->c->node[i].cold = 0;
     }

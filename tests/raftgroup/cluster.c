@@ -23,7 +23,7 @@ static enum fl_status propose_at_leader(struct sim_node *n, const char *text)
     raft_index index = 0;
     enum fl_status status;
 
-    snprintf(e.text, sizeof(e.text), "%s", text);
+    (void)snprintf(e.text, sizeof(e.text), "%s", text);
     if (is_conf(text)) {
         struct raft_changes changes;
 
@@ -65,7 +65,7 @@ enum fl_status sim__propose_here(struct sim_node *n, raft_id from, const char *t
     }
     p = fl_xcalloc(1, sizeof(*p));
     p->m = (struct raft_msg){.type = SIM_M_PROP, .from = from, .to = s.leader};
-    snprintf(p->prop.text, sizeof(p->prop.text), "%s", text);
+    (void)snprintf(p->prop.text, sizeof(p->prop.text), "%s", text);
     sim__post(n->cluster, p);
     return FL_OK;
 }
@@ -182,7 +182,7 @@ static void open_group(struct sim_node *n)
     }
     if (raft_open(n->env, &boot, n, n->now, &n->group, &why) != FL_OK) {
         sim_violate(n->cluster, "node %d does not open: %s", (int)n->id, why);
-        fprintf(stderr, "%s\n", n->cluster->violation);
+        (void)fprintf(stderr, "%s\n", n->cluster->violation);
         abort(); /* nothing can go on without the node */
     }
     free(runs);
@@ -264,6 +264,16 @@ void sim_restart(struct sim_node *n, unsigned survived)
     if (n->disk.commit > n->disk.last) {
         sim_violate(n->cluster, "node %d: the stored commit is beyond the log", (int)n->id);
     }
+    open_group(n);
+    sim__observe(n);
+}
+
+void sim_reopen(struct sim_node *n)
+{
+    struct raft_ops ops = {.fit = fit};
+
+    close_volatile(n);
+    n->env = raft_env_create(&n->config, &ops);
     open_group(n);
     sim__observe(n);
 }

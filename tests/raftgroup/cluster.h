@@ -185,6 +185,9 @@ void sim_compact(struct sim_node *n);
 /* Process dies and comes back with what the disk has; `torn` = that many queued records survived.
  */
 void sim_restart(struct sim_node *n, unsigned survived);
+/* Like sim_restart with nothing lost but what was queued, and with n->config as it is now; the old
+ * core and its env are already gone. */
+void sim_reopen(struct sim_node *n);
 /* The machine's state becomes durable. */
 void sim_save(struct sim_node *n);
 bool sim_parse_changes(const char *text, struct raft_changes *out);

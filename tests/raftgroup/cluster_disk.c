@@ -174,7 +174,7 @@ bool sim_take_ready(struct sim_node *n)
     for (uint32_t i = 0; i < r.nmade; i++) {
         struct sim_entry e = {.term = r.made[i].term, .type = r.made[i].type};
 
-        snprintf(e.text, sizeof(e.text), "%s", e.type == RAFT_ENT_CONF ? "C2.0[]" : "");
+        (void)snprintf(e.text, sizeof(e.text), "%s", e.type == RAFT_ENT_CONF ? "C2.0[]" : "");
         sim__keep_entry(n, r.made[i].index, e);
     }
     for (uint32_t i = 0; i < r.nmsgs; i++) {
@@ -264,6 +264,9 @@ bool sim_parse_changes(const char *text, struct raft_changes *out)
     const char *p = strchr(text, '[');
 
     memset(out, 0, sizeof(*out));
+    if (p == NULL) {
+        return false;
+    }
     out->transition = RAFT_CONF_SIMPLE;
     if (strncmp(text, "C2.", 3) == 0) {
         out->transition = (uint8_t)(RAFT_CONF_AUTO + (text[3] - '0'));
@@ -323,8 +326,10 @@ bool sim_apply(struct sim_node *n)
     while (n->machine.applied < n->apply_hi && n->cluster->violation[0] == '\0') {
         raft_index index = n->machine.applied + 1;
 
+        const struct sim_entry *e = sim__log_get(&n->disk.log, index);
+
         apply_one(n, index);
-        bytes += strlen(n->disk.log.at[index].text);
+        bytes += e != NULL ? strlen(e->text) : 0;
     }
     (void)sim__seen(n, raft_applied(n->group, n->now, n->machine.applied, bytes));
     sim__observe(n);

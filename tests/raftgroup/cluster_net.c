@@ -49,6 +49,7 @@ struct sim_packet *sim_unlink(struct sim_cluster *c, size_t position)
         at = &(*at)->next;
     }
     p = *at;
+    fl_assert(p != NULL);
     *at = p->next;
     if (p->next == NULL) {
         c->tail = at;
@@ -164,19 +165,19 @@ static void trace_packet(const struct sim_cluster *c, const struct sim_packet *p
                                         "XFER"};
 
     if (c->trace) {
-        fprintf(stderr,
-                "  %d>%d %s%s t=%d i=%d/%d c=%d x=%d n=%u%s\n",
-                (int)p->m.from,
-                (int)p->m.to,
-                p->m.type <= RAFT_M_MAX ? names[p->m.type] : "PROP",
-                (p->m.flags & RAFT_F_REJECT) != 0 ? " reject" : "",
-                (int)p->m.term,
-                (int)p->m.log_term,
-                (int)p->m.index,
-                (int)p->m.commit,
-                (int)p->m.x,
-                p->m.nents,
-                is_cut(c, &p->m) ? " LOST" : "");
+        (void)fprintf(stderr,
+                      "  %d>%d %s%s t=%d i=%d/%d c=%d x=%d n=%u%s\n",
+                      (int)p->m.from,
+                      (int)p->m.to,
+                      p->m.type <= RAFT_M_MAX ? names[p->m.type] : "PROP",
+                      (p->m.flags & RAFT_F_REJECT) != 0 ? " reject" : "",
+                      (int)p->m.term,
+                      (int)p->m.log_term,
+                      (int)p->m.index,
+                      (int)p->m.commit,
+                      (int)p->m.x,
+                      p->m.nents,
+                      is_cut(c, &p->m) ? " LOST" : "");
     }
 }
 

@@ -17,7 +17,7 @@ void sim_violate(struct sim_cluster *c, const char *format, ...)
         return;
     }
     va_start(args, format);
-    vsnprintf(c->violation, sizeof(c->violation), format, args);
+    (void)vsnprintf(c->violation, sizeof(c->violation), format, args);
     va_end(args);
 }
 
@@ -53,7 +53,7 @@ void sim__note_committed(struct sim_node *n, raft_index index, const struct sim_
     at = &c->committed[index];
     if (at->term == 0) {
         at->term = e->term;
-        snprintf(at->text, sizeof(at->text), "%s", e->text);
+        (void)snprintf(at->text, sizeof(at->text), "%s", e->text);
     } else if (at->term != e->term || strcmp(at->text, e->text) != 0) {
         sim_violate(c,
                     "node %d applies %d/%d=%s, earlier it was %d/%d=%s",

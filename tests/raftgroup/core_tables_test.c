@@ -4,10 +4,8 @@
  * Method: core_tables.txt has sections of rows, each "kind inputs => result"; a function per kind
  * puts a core into that state, gives it that input and prints what came out in the same words. */
 #include "raftgroup/log.h"
-#include "raftgroup/progress.h"
 #include "raftgroup/quorum.h"
-#include "tests/raftgroup/solo.h"
-#include "tests/raftgroup/table.h"
+#include "tests/raftgroup/core_tables.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,12 +15,11 @@
 
 #include <cmocka.h>
 
-enum { GOT_BYTES = 256, PEERS_MAX = 6 };
+enum { GOT_BYTES = 256 };
 
 typedef void (*row_fn)(const struct table_row *row, char *got);
 
-/* "<first>:<terms>" of key into the set-up; returns how many entries. */
-static unsigned load_terms(const struct table_row *row, const char *key, struct solo_setup *setup)
+unsigned core_load_terms(const struct table_row *row, const char *key, struct solo_setup *setup)
 {
     struct table_numbers n = table_list(row, key);
 
@@ -93,7 +90,7 @@ static void row_findconflict(const struct table_row *row, char *got)
         conflict = raft__log_matches(&log, index, ents.at[i]) ? 0 : index;
     }
     raft__log_close(&log);
-    sprintf(got, "%d", (int)conflict);
+    (void)sprintf(got, "%d", (int)conflict);
 }
 
 static void row_fcbt(const struct table_row *row, char *got)
@@ -103,7 +100,7 @@ static void row_fcbt(const struct table_row *row, char *got)
     raft_term term;
 
     load_log(&log, row, "log");
-    sprintf(got, "%d", (int)raft__log_find_by_term(&log, at.at[1], at.at[0], &term));
+    (void)sprintf(got, "%d", (int)raft__log_find_by_term(&log, at.at[1], at.at[0], &term));
     raft__log_close(&log);
 }
 
@@ -113,7 +110,7 @@ static void row_uptodate(const struct table_row *row, char *got)
     struct raft_log log;
 
     load_log(&log, row, "log");
-    sprintf(got, "%d", raft__log_up_to_date(&log, cand.at[0], cand.at[1]));
+    (void)sprintf(got, "%d", raft__log_up_to_date(&log, cand.at[0], cand.at[1]));
     raft__log_close(&log);
 }
 
@@ -125,7 +122,7 @@ static void row_append(const struct table_row *row, char *got)
     struct raft_msg m = {.type = RAFT_M_APP, .term = 5};
 
     solo_defaults(&setup);
-    load_terms(row, "stable", &setup);
+    core_load_terms(row, "stable", &setup);
     setup.term = 4;
     solo_open(&s, &setup);
     s.hold = true;
@@ -135,7 +132,7 @@ static void row_append(const struct table_row *row, char *got)
     assert_int_equal(solo_step(&s, m, &ents.at[1]), FL_OK);
     got += sprintf(got, "last=%d log=", (int)solo_status(&s).last);
     print_log(&s, got);
-    sprintf(got + strlen(got), " unstable=%d", (int)solo_status(&s).durable + 1);
+    (void)sprintf(got + strlen(got), " unstable=%d", (int)solo_status(&s).durable + 1);
     solo_close(&s);
 }
 
@@ -149,22 +146,23 @@ static void row_mayappend(const struct table_row *row, char *got)
     bool ok;
 
     solo_defaults(&setup);
-    load_terms(row, "log", &setup);
+    core_load_terms(row, "log", &setup);
     setup.commit = table_number(row, "commit");
     setup.term = 3;
     solo_open(&s, &setup);
     if (append(&s, row, 5, "mcommit") == FL_FROZEN) {
-        sprintf(got, "FATAL conflict-with-committed");
+        (void)sprintf(got, "FATAL conflict-with-committed");
     } else {
         ok = !rejected(&s, RAFT_M_APPR);
-        sprintf(got, "last=%d ok=%d commit=%d", ok ? (int)end : 0, ok, (int)solo_status(&s).commit);
+        (void)sprintf(
+            got, "last=%d ok=%d commit=%d", ok ? (int)end : 0, ok, (int)solo_status(&s).commit);
     }
     solo_close(&s);
 }
 
 /* ---- elections ---- */
 
-static void open_of_size(struct solo *s, struct solo_setup *setup, unsigned size)
+void core_open_of_size(struct solo *s, struct solo_setup *setup, unsigned size)
 {
     memset(setup->voters, 0, sizeof(setup->voters));
     for (unsigned i = 0; i < size; i++) {
@@ -197,11 +195,11 @@ static void row_elect1(const struct table_row *row, char *got)
     char text[256];
 
     solo_defaults(&setup);
-    open_of_size(&s, &setup, (unsigned)table_number(row, "size"));
+    core_open_of_size(&s, &setup, (unsigned)table_number(row, "size"));
     assert_int_equal(raft_campaign(s.group, s.now), FL_OK);
     solo_drain(&s);
     give_votes(&s, table_value(row, "votes", text));
-    sprintf(got, "%c term=%d", "FPCL"[solo_status(&s).role], (int)solo_status(&s).term);
+    (void)sprintf(got, "%c term=%d", "FPCL"[solo_status(&s).role], (int)solo_status(&s).term);
     solo_close(&s);
 }
 
@@ -217,7 +215,8 @@ static void row_followervote(const struct table_row *row, char *got)
     solo_open(&s, &setup);
     assert_int_equal(solo_step(&s, (struct raft_msg){.type = RAFT_M_VOTE, .from = cand}, NULL),
                      FL_OK);
-    sprintf(got, "reject=%d", (solo_sent(&s, RAFT_M_VOTER, cand, 0)->flags & RAFT_F_REJECT) != 0);
+    (void)sprintf(
+        got, "reject=%d", (solo_sent(&s, RAFT_M_VOTER, cand, 0)->flags & RAFT_F_REJECT) != 0);
     solo_close(&s);
 }
 
@@ -230,11 +229,11 @@ static void row_voter(const struct table_row *row, char *got)
         .type = RAFT_M_VOTE, .term = 3, .log_term = last.at[0], .index = last.at[1]};
 
     solo_defaults(&setup);
-    load_terms(row, "log", &setup);
+    core_load_terms(row, "log", &setup);
     setup.term = 2;
     solo_open(&s, &setup);
     assert_int_equal(solo_step(&s, m, NULL), FL_OK);
-    sprintf(got, "reject=%d", rejected(&s, RAFT_M_VOTER));
+    (void)sprintf(got, "reject=%d", rejected(&s, RAFT_M_VOTER));
     solo_close(&s);
 }
 
@@ -251,7 +250,7 @@ static void row_votereq(const struct table_row *row, char *got)
     solo_ticks(&s, 10);
     m = solo_sent(&s, RAFT_M_VOTE, 2, 0);
     assert_non_null(m);
-    sprintf(got, "term=%d last=%d/%d", (int)m->term, (int)m->log_term, (int)m->index);
+    (void)sprintf(got, "term=%d last=%d/%d", (int)m->term, (int)m->log_term, (int)m->index);
     solo_close(&s);
 }
 
@@ -296,9 +295,9 @@ static void row_recvvote(const struct table_row *row, char *got)
 {
     bool no = votes_no(row, false);
 
-    sprintf(got, "reject=%d", no);
+    (void)sprintf(got, "reject=%d", no);
     if (votes_no(row, true) != no) {
-        sprintf(got, "vote and pre-vote differ");
+        (void)sprintf(got, "vote and pre-vote differ");
     }
 }
 
@@ -313,7 +312,7 @@ static void row_ackcommit(const struct table_row *row, char *got)
     raft_index at;
 
     solo_defaults(&setup);
-    open_of_size(&s, &setup, size);
+    core_open_of_size(&s, &setup, size);
     solo_lead(&s);
     for (raft_id id = 2; id <= size; id++) {
         solo_ack(&s, id, 1);
@@ -322,7 +321,7 @@ static void row_ackcommit(const struct table_row *row, char *got)
     for (unsigned i = 0; i < acks.n; i++) {
         solo_ack(&s, acks.at[i], at);
     }
-    sprintf(got, "%d", solo_status(&s).commit >= at);
+    (void)sprintf(got, "%d", solo_status(&s).commit >= at);
     solo_close(&s);
 }
 
@@ -335,11 +334,11 @@ static void row_onlycurrent(const struct table_row *row, char *got)
     setup.terms[0] = 1;
     setup.terms[1] = 2;
     setup.term = 2;
-    open_of_size(&s, &setup, 2);
+    core_open_of_size(&s, &setup, 2);
     solo_lead(&s);
     (void)solo_propose(&s, 0);
     solo_ack(&s, 2, table_number(row, "ack"));
-    sprintf(got, "commit=%d", (int)solo_status(&s).commit);
+    (void)sprintf(got, "commit=%d", (int)solo_status(&s).commit);
     solo_close(&s);
 }
 
@@ -350,7 +349,7 @@ static void row_precede(const struct table_row *row, char *got)
     raft_index at;
 
     solo_defaults(&setup);
-    load_terms(row, "log", &setup);
+    core_load_terms(row, "log", &setup);
     setup.term = 2;
     solo_open(&s, &setup);
     solo_lead(&s);
@@ -379,7 +378,8 @@ static void row_commit(const struct table_row *row, char *got)
     load_log(&log, row, "log");
     memcpy(value, match.at, match.n * sizeof(value[0]));
     index = raft__quorum_value(&conf, value);
-    sprintf(got, "%d", raft__log_term(&log, index) == table_number(row, "term") ? (int)index : 0);
+    (void)sprintf(
+        got, "%d", raft__log_term(&log, index) == table_number(row, "term") ? (int)index : 0);
     raft__log_close(&log);
 }
 
@@ -400,12 +400,12 @@ static void row_checkapp(const struct table_row *row, char *got)
     assert_int_equal(append(&s, row, 2, NULL), FL_OK);
     m = solo_sent(&s, RAFT_M_APPR, 2, 0);
     assert_non_null(m);
-    sprintf(got,
-            "index=%d reject=%d hint=%d/%d",
-            (int)m->index,
-            (m->flags & RAFT_F_REJECT) != 0,
-            (int)m->log_term,
-            (int)m->x);
+    (void)sprintf(got,
+                  "index=%d reject=%d hint=%d/%d",
+                  (int)m->index,
+                  (m->flags & RAFT_F_REJECT) != 0,
+                  (int)m->log_term,
+                  (int)m->x);
     solo_close(&s);
 }
 
@@ -428,7 +428,7 @@ static void row_followerappend(const struct table_row *row, char *got)
     p = &s.records[s.nrecords - 1];
     got += sprintf(got, " unstable=");
     if (p->lo > p->hi) {
-        sprintf(got, "-");
+        (void)sprintf(got, "-");
     } else {
         got += sprintf(got, "%d:", (int)p->lo);
         for (raft_index i = p->lo; i <= p->hi; i++) {
@@ -449,11 +449,11 @@ static void row_handleapp(const struct table_row *row, char *got)
     setup.term = 2;
     solo_open(&s, &setup);
     assert_int_equal(append(&s, row, 2, "mcommit"), FL_OK);
-    sprintf(got,
-            "last=%d commit=%d reject=%d",
-            (int)solo_status(&s).last,
-            (int)solo_status(&s).commit,
-            rejected(&s, RAFT_M_APPR));
+    (void)sprintf(got,
+                  "last=%d commit=%d reject=%d",
+                  (int)solo_status(&s).last,
+                  (int)solo_status(&s).commit,
+                  rejected(&s, RAFT_M_APPR));
     solo_close(&s);
 }
 
@@ -476,7 +476,7 @@ static void row_heartbeat(const struct table_row *row, char *got)
                                                  .commit_term = raft_term_at(s.group, commit)},
                                NULL),
                      FL_OK);
-    sprintf(got, "%d", (int)solo_status(&s).commit);
+    (void)sprintf(got, "%d", (int)solo_status(&s).commit);
     solo_close(&s);
 }
 
@@ -505,325 +505,14 @@ static void row_appresp(const struct table_row *row, char *got)
     m = solo_sent(&s, RAFT_M_APP, 2, 0);
     /* The number of messages depends on batching; whether any was sent does not. */
     assert_int_equal(m != NULL, msgs > 0);
-    sprintf(got,
-            "m=%d n=%d msgs=%u prev=%d commit=%d",
-            (int)p.match,
-            (int)p.next,
-            msgs,
-            m != NULL ? (int)m->index : 0,
-            (int)solo_status(&s).commit);
+    (void)sprintf(got,
+                  "m=%d n=%d msgs=%u prev=%d commit=%d",
+                  (int)p.match,
+                  (int)p.next,
+                  msgs,
+                  m != NULL ? (int)m->index : 0,
+                  (int)solo_status(&s).commit);
     solo_close(&s);
-}
-
-/* ---- several cores joined by a wire ---- */
-
-struct wire {
-    struct solo s[PEERS_MAX];
-    bool dead[PEERS_MAX];
-    bool cut[PEERS_MAX][PEERS_MAX];
-    unsigned n; /* ids 1..n */
-};
-
-static void deliver(struct wire *w, const struct raft_msg *m)
-{
-    raft_term terms[SOLO_LOG_MAX];
-    struct solo *from = &w->s[m->from];
-
-    if (m->to > w->n || w->dead[m->to] || w->dead[m->from] || w->cut[m->from][m->to]) {
-        return;
-    }
-    for (uint32_t i = 0; i < m->nents; i++) {
-        terms[i] = raft_term_at(from->group, m->index + 1 + i);
-    }
-    assert_int_equal(solo_step(&w->s[m->to], *m, terms), FL_OK);
-}
-
-static void pump(struct wire *w)
-{
-    bool moved = true;
-
-    while (moved) {
-        moved = false;
-        for (unsigned i = 1; i <= w->n; i++) {
-            struct raft_msg batch[SOLO_SENT_MAX];
-            unsigned n = w->s[i].nsent;
-
-            memcpy(batch, w->s[i].sent, n * sizeof(batch[0]));
-            w->s[i].nsent = 0;
-            for (unsigned k = 0; k < n; k++) {
-                deliver(w, &batch[k]);
-                moved = true;
-            }
-        }
-    }
-}
-
-static void wire_open(struct wire *w, unsigned id, struct solo_setup *setup, unsigned size)
-{
-    setup->self = id;
-    open_of_size(&w->s[id], setup, size);
-}
-
-static void wire_close(struct wire *w)
-{
-    for (unsigned i = 1; i <= w->n; i++) {
-        solo_close(&w->s[i]);
-    }
-    free(w);
-}
-
-static void campaign(struct wire *w, unsigned id)
-{
-    assert_int_equal(raft_campaign(w->s[id].group, w->s[id].now), FL_OK);
-    solo_drain(&w->s[id]);
-    pump(w);
-}
-
-static void row_synclog(const struct table_row *row, char *got)
-{
-    static const raft_term leader[] = {1, 1, 1, 4, 4, 5, 5, 6, 6, 6};
-    struct wire *w = calloc(1, sizeof(*w));
-    struct solo_setup setup;
-    raft_index last;
-
-    w->n = 3;
-    solo_defaults(&setup);
-    load_terms(row, "follower", &setup);
-    setup.term = 7;
-    wire_open(w, 2, &setup, 3);
-    solo_defaults(&setup);
-    wire_open(w, 3, &setup, 3);
-    memcpy(setup.terms, leader, sizeof(leader));
-    setup.term = 8;
-    setup.commit = 10;
-    wire_open(w, 1, &setup, 3);
-    campaign(w, 1);
-    /* The follower may refuse to vote, the third one does not. */
-    assert_int_equal(solo_status(&w->s[1]).role, RAFT_LEADER);
-    (void)solo_propose(&w->s[1], 0);
-    pump(w);
-    last = solo_status(&w->s[1]).last;
-    sprintf(got, "equal");
-    for (raft_index i = 1; i <= last; i++) {
-        if (raft_term_at(w->s[1].group, i) != raft_term_at(w->s[2].group, i)) {
-            sprintf(got, "differ at %d", (int)i);
-        }
-    }
-    if (solo_status(&w->s[2]).last != last || solo_status(&w->s[2]).commit != last) {
-        sprintf(got, "behind");
-    }
-    wire_close(w);
-}
-
-static void row_fastrej(const struct table_row *row, char *got)
-{
-    struct wire *w = calloc(1, sizeof(*w));
-    const struct raft_msg *m;
-    struct raft_msg refusal;
-    raft_term terms[SOLO_LOG_MAX];
-    struct solo_setup setup;
-
-    w->n = 2;
-    solo_defaults(&setup);
-    load_terms(row, "follower", &setup);
-    setup.term = 9;
-    wire_open(w, 2, &setup, 3);
-    load_terms(row, "leader", &setup);
-    wire_open(w, 1, &setup, 3);
-    solo_lead(&w->s[1]);
-    m = solo_sent(&w->s[1], RAFT_M_APP, 2, 0);
-    assert_non_null(m);
-    terms[0] = 10; /* the leader's first entry */
-    assert_int_equal(solo_step(&w->s[2], *m, terms), FL_OK);
-    refusal = *solo_sent(&w->s[2], RAFT_M_APPR, 1, 0);
-    assert_true((refusal.flags & RAFT_F_REJECT) != 0);
-    solo_clear(&w->s[1]);
-    assert_int_equal(solo_step(&w->s[1], refusal, NULL), FL_OK);
-    m = solo_sent(&w->s[1], RAFT_M_APP, 2, 0);
-    assert_non_null(m);
-    sprintf(got,
-            "hint=%d/%d next=%d/%d",
-            (int)refusal.log_term,
-            (int)refusal.x,
-            (int)m->log_term,
-            (int)m->index);
-    wire_close(w);
-}
-
-/* election peers=1,x2,3(log 1:1) ..: x is dead. Node 1 campaigns. */
-static char run_election(const char *peers, bool pre_vote, raft_term *term)
-{
-    struct wire *w = calloc(1, sizeof(*w));
-    struct solo_setup setup[PEERS_MAX];
-    char role;
-
-    for (const char *p = peers; *p != '\0';) {
-        unsigned id = ++w->n;
-        size_t len = strcspn(p, ",(");
-
-        solo_defaults(&setup[id]);
-        setup[id].config.pre_vote = pre_vote;
-        w->dead[id] = p[0] == 'x';
-        p += len;
-        if (*p == '(') {
-            struct table_numbers n;
-            char text[64];
-
-            len = strcspn(p, ")");
-            len = len < sizeof(text) - 1 ? len : sizeof(text) - 1;
-            memcpy(text, p, len);
-            text[len] = '\0';
-            n = table_numbers(text);
-            for (unsigned i = 1; i < n.n; i++) {
-                setup[id].terms[i - 1] = n.at[i];
-                setup[id].term = n.at[i];
-            }
-            p += len + 1;
-        }
-        p += *p == ',';
-    }
-    for (unsigned id = 1; id <= w->n; id++) {
-        wire_open(w, id, &setup[id], w->n);
-    }
-    campaign(w, 1);
-    role = "FPCL"[solo_status(&w->s[1]).role];
-    *term = solo_status(&w->s[1]).term;
-    wire_close(w);
-    return role;
-}
-
-static void row_election(const struct table_row *row, char *got)
-{
-    const char *peers = strstr(row->text, "peers=") + 6;
-    raft_term term;
-    char role = run_election(peers, false, &term);
-
-    got += sprintf(got, "vote:%c@%d", role, (int)term);
-    role = run_election(peers, true, &term);
-    sprintf(got, " prevote:%c@%d", role, (int)term);
-}
-
-static void row_dueling(const struct table_row *row, char *got)
-{
-    struct wire *w = calloc(1, sizeof(*w));
-    struct solo_setup setup;
-
-    w->n = 3;
-    solo_defaults(&setup);
-    setup.config.pre_vote = table_number(row, "prevote") != 0;
-    for (unsigned id = 1; id <= 3; id++) {
-        wire_open(w, id, &setup, 3);
-    }
-    w->cut[1][3] = w->cut[3][1] = true;
-    campaign(w, 1);
-    campaign(w, 3);
-    w->cut[1][3] = w->cut[3][1] = false;
-    campaign(w, 3);
-    for (unsigned id = 1; id <= 3; id++) {
-        struct raft_status st = solo_status(&w->s[id]);
-
-        got += sprintf(got,
-                       "%s%u:%c/%d/%d",
-                       id > 1 ? " " : "",
-                       id,
-                       "FPCL"[st.role],
-                       (int)st.term,
-                       (int)st.last);
-    }
-    wire_close(w);
-}
-
-/* ---- flow control ---- */
-
-static struct raft_progress progress_of(const struct table_row *row)
-{
-    struct raft_progress p;
-    char text[256];
-
-    raft__progress_init(&p, table_number(row, "m"), table_number(row, "n"));
-    table_value(row, "state", text);
-    p.state = text[0] == 'R' ? RAFT_REPLICATE : text[0] == 'S' ? RAFT_SNAPSHOT : RAFT_PROBE;
-    return p;
-}
-
-static void row_decr(const struct table_row *row, char *got)
-{
-    struct raft_progress p = progress_of(row);
-    bool news = raft__progress_reject(&p, table_number(row, "rejected"), table_number(row, "hint"));
-
-    sprintf(got, "%d n=%d", news, (int)p.next);
-}
-
-static void row_update(const struct table_row *row, char *got)
-{
-    struct raft_progress p = progress_of(row);
-    bool news = raft__progress_ack(&p, table_number(row, "ack"));
-
-    sprintf(got, "%d m=%d n=%d", news, (int)p.match, (int)p.next);
-}
-
-static void row_becomeprobe(const struct table_row *row, char *got)
-{
-    struct raft_progress p = progress_of(row);
-
-    p.snapshot = table_number(row, "pending");
-    raft__progress_become_probe(&p);
-    sprintf(got, "n=%d", (int)p.next);
-}
-
-static void row_paused(const struct table_row *row, char *got)
-{
-    struct raft_progress p = progress_of(row);
-
-    p.paused = table_number(row, "flag") != 0;
-    sprintf(got, "%d", raft__progress_is_paused(&p));
-}
-
-static unsigned fill(struct raft_progress *p, const struct raft_window *w, unsigned i)
-{
-    for (; !raft__progress_is_full(p, w); i++) {
-        p->next = i; /* entry i is the last of a message of one entry */
-        raft__progress_sent(p, 1, 100 + i, w);
-        p->ring[(p->start + p->count - 1) % p->capacity].last = i;
-    }
-    return i;
-}
-
-static void row_inflight(const struct table_row *row, char *got)
-{
-    struct raft_window w = {.messages = (uint32_t)table_number(row, "size"),
-                            .bytes = table_number(row, "bytes")};
-    struct raft_progress p;
-    char *free_to = strstr(row->want, "free=") + 5;
-    unsigned full;
-
-    raft__progress_init(&p, 0, 1);
-    p.state = RAFT_REPLICATE;
-    full = fill(&p, &w, 0);
-    got += sprintf(got, "fullat=%u free=%d ", full, (int)strtoul(free_to, NULL, 10));
-    raft__progress_free_to(&p, strtoul(free_to, NULL, 10));
-    sprintf(got, "again=%u", fill(&p, &w, full));
-    raft__progress_close(&p);
-}
-
-/* P(timeout <= elapsed): counted over many seeds, rounded to one digit. */
-static void row_pasttimeout(const struct table_row *row, char *got)
-{
-    uint64_t elapsed = table_number(row, "elapsed");
-    struct solo_setup setup;
-    unsigned hits = 0;
-
-    solo_defaults(&setup);
-    setup.config.parity = 0;
-    for (unsigned seed = 0; seed < 4000; seed++) {
-        struct solo s;
-
-        setup.seed = seed;
-        solo_open(&s, &setup);
-        hits += raft_deadline(s.group) <= elapsed;
-        solo_close(&s);
-    }
-    sprintf(got, "%g", (hits + 200) / 400 / 10.0);
 }
 
 /* ---- all of them ---- */
@@ -843,7 +532,7 @@ static const struct {
     {"onlycurrent", row_onlycurrent},
     {"checkapp", row_checkapp},
     {"followerappend", row_followerappend},
-    {"synclog", row_synclog},
+    {"synclog", core_row_synclog},
     {"voter", row_voter},
     {"votereq", row_votereq},
     {"precede", row_precede},
@@ -851,16 +540,16 @@ static const struct {
     {"handleapp", row_handleapp},
     {"heartbeat", row_heartbeat},
     {"recvvote", row_recvvote},
-    {"fastrej", row_fastrej},
+    {"fastrej", core_row_fastrej},
     {"appresp", row_appresp},
-    {"election", row_election},
-    {"dueling", row_dueling},
-    {"decr", row_decr},
-    {"update", row_update},
-    {"becomeprobe", row_becomeprobe},
-    {"paused", row_paused},
-    {"inflight", row_inflight},
-    {"pasttimeout", row_pasttimeout},
+    {"election", core_row_election},
+    {"dueling", core_row_dueling},
+    {"decr", core_row_decr},
+    {"update", core_row_update},
+    {"becomeprobe", core_row_becomeprobe},
+    {"paused", core_row_paused},
+    {"inflight", core_row_inflight},
+    {"pasttimeout", core_row_pasttimeout},
 };
 
 static row_fn find(const struct table_row *row)
@@ -901,7 +590,7 @@ static void test_core_tables(void **state)
         find (&row)(&row, got);
         table_check(&t, &row, got);
     }
-    fclose(file);
+    (void)fclose(file);
     table_report("core_tables.txt", &t);
 }
 

@@ -72,9 +72,9 @@ static void differ(struct run *r, const char *format, ...)
     r->broken = true;
     r->differ++;
     va_start(args, format);
-    fprintf(stderr, "seed %u line %u @ %s: ", r->seed, r->command_line, r->command);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
+    (void)fprintf(stderr, "seed %u line %u @ %s: ", r->seed, r->command_line, r->command);
+    (void)vfprintf(stderr, format, args);
+    (void)fprintf(stderr, "\n");
     va_end(args);
 }
 
@@ -90,7 +90,7 @@ static void append(char **at, const char *between, const char *text)
     size_t size = strlen(old) + strlen(between) + strlen(text) + 1;
     char *joined = fl_xmalloc(size);
 
-    snprintf(joined, size, "%s%s%s", old, old[0] != '\0' ? between : "", text);
+    (void)snprintf(joined, size, "%s%s%s", old, old[0] != '\0' ? between : "", text);
     free(*at);
     *at = joined;
 }
@@ -155,12 +155,12 @@ static void compare_reads(struct run *r)
         for (size_t i = 0; i < n->nanswers; i++) {
             char text[64];
 
-            snprintf(text,
-                     sizeof(text),
-                     "%u q%d=%d",
-                     id,
-                     (int)n->answers[i].ctx,
-                     (int)n->answers[i].index);
+            (void)snprintf(text,
+                           sizeof(text),
+                           "%u q%d=%d",
+                           id,
+                           (int)n->answers[i].ctx,
+                           (int)n->answers[i].index);
             if (n->answers[i].ok && !take_expected_read(r, text)) {
                 differ(r, "read not in the facts: %s", text);
             }
@@ -260,8 +260,16 @@ static void expect(struct run *r, char *line)
             set(&r->node[id].data, rest);
         }
     } else if (line[0] == 'R' && r->nreads < READS_PER_COMMAND) {
-        snprintf(r->reads[r->nreads++], sizeof(r->reads[0]), "%u %.48s", id, rest);
+        (void)snprintf(r->reads[r->nreads++], sizeof(r->reads[0]), "%u %.48s", id, rest);
     }
+}
+
+/* SIM_TRACE=<seed> shows every message of that script. */
+static bool wants_trace(unsigned seed)
+{
+    const char *wanted = getenv("SIM_TRACE");
+
+    return wanted != NULL && strtoul(wanted, NULL, 10) == seed;
 }
 
 static void run_command(struct run *r, const char *line, bool stabilize)
@@ -273,15 +281,15 @@ static void run_command(struct run *r, const char *line, bool stabilize)
     r->nreads = 0;
     r->dropped = false;
     r->quiescent = false;
-    snprintf(r->command, sizeof(r->command), "%s", line);
+    (void)snprintf(r->command, sizeof(r->command), "%s", line);
     r->command_line = r->line;
     r->commands++;
     if (r->broken) {
         return;
     }
-    if (getenv("SIM_TRACE") != NULL && (unsigned)atoi(getenv("SIM_TRACE")) == r->seed) {
+    if (wants_trace(r->seed)) {
         r->script.cluster->trace = true;
-        fprintf(stderr, "%u @ %s\n", r->line, line);
+        (void)fprintf(stderr, "%u @ %s\n", r->line, line);
     }
     r->last = script_run(&r->script, line);
     if (r->last == SCRIPT_UNSUPPORTED) {
@@ -334,7 +342,7 @@ static void run_file(struct run *r, const char *path)
         run_line(r, line);
     }
     free(line);
-    fclose(file);
+    (void)fclose(file);
     fresh_cluster(r, 0);
 }
 
@@ -352,7 +360,7 @@ static bool run_folder(struct run *r, const char *folder)
     struct dirent *e;
     DIR *dir;
 
-    snprintf(path, sizeof(path), "%s/%s", vectors(), folder);
+    (void)snprintf(path, sizeof(path), "%s/%s", vectors(), folder);
     dir = opendir(path);
     if (dir == NULL) {
         print_message("skipped: %s is absent\n", path);
@@ -366,10 +374,10 @@ static bool run_folder(struct run *r, const char *folder)
     closedir(dir);
     qsort(names, n, sizeof(names[0]), by_name);
     for (size_t i = 0; i < n; i++) {
-        snprintf(path, sizeof(path), "%s/%s/%s", vectors(), folder, names[i]);
+        (void)snprintf(path, sizeof(path), "%s/%s/%s", vectors(), folder, names[i]);
         r->script.async = false;
         if (r->verbose) {
-            fprintf(stderr, "%s\n", names[i]);
+            (void)fprintf(stderr, "%s\n", names[i]);
         }
         run_file(r, path);
         free(names[i]);

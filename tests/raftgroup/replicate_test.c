@@ -55,6 +55,27 @@ static void leader(struct solo *s, struct solo_setup *setup)
     solo_clear(s);
 }
 
+/* C1: entries of older terms do not commit by counting (thesis figure 3.7); C2: they do commit with
+ * the first own entry behind them. */
+static void test_c1_c2_own_term_only(void **state)
+{
+    struct solo_setup setup;
+    struct solo s;
+
+    (void)state;
+    solo_defaults(&setup);
+    setup.term = 2;
+    memcpy(setup.terms, ones, 4 * sizeof(ones[0]));
+    solo_open(&s, &setup);
+    solo_lead(&s);
+    solo_ack(&s, 2, 4);
+    solo_ack(&s, 3, 4);
+    assert_int_equal(solo_status(&s).commit, 0);
+    solo_ack(&s, 3, 5);
+    assert_int_equal(solo_status(&s).commit, 5);
+    solo_close(&s);
+}
+
 /* C3: commit never passes what this very message proved equal. */
 static void test_c3_commit_is_proven(void **state)
 {
@@ -729,6 +750,7 @@ static void test_p6_long_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_c1_c2_own_term_only),
         cmocka_unit_test(test_c3_commit_is_proven),
         cmocka_unit_test(test_c4_commit_is_monotonic),
         cmocka_unit_test(test_c5_ack_what_was_verified),

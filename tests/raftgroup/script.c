@@ -22,7 +22,7 @@ static void split(struct words *w, const char *line)
 
     w->n = 0;
     w->bracket = strchr(line, '[');
-    snprintf(w->buffer, sizeof(w->buffer), "%s", line);
+    (void)snprintf(w->buffer, sizeof(w->buffer), "%s", line);
     if (w->bracket != NULL) {
         w->buffer[w->bracket - line] = '\0';
     }
@@ -135,13 +135,15 @@ static enum script_result propose_change(struct sim_node *n, const struct words 
     } else if (transition != NULL && strcmp(transition, "explicit") == 0) {
         kind = "C2.2";
     }
-    snprintf(ops, sizeof(ops), "%s", w->bracket != NULL ? w->bracket : "[]");
+    (void)snprintf(ops, sizeof(ops), "%s", w->bracket != NULL ? w->bracket : "[]");
     len = strcspn(ops, "\n");
     ops[len] = '\0';
     for (char *p = ops; *p != '\0'; p++) {
-        *p = *p == ' ' ? ',' : *p;
+        if (*p == ' ') {
+            *p = ',';
+        }
     }
-    snprintf(text, sizeof(text), "%s%s", kind, ops);
+    (void)snprintf(text, sizeof(text), "%s%s", kind, ops);
     return sim_propose(n, text) == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
 }
 
@@ -372,75 +374,145 @@ static enum script_result transfer(struct script *s, const struct words *w)
 }
 
 /* Commands on one node, which is the first word. */
-static enum script_result on_node(const struct words *w, struct sim_node *n)
-{
-    const char *cmd = w->at[0];
-    enum fl_status status = FL_OK;
 
-    if (strcmp(cmd, "tick") == 0) {
-        return tick(n, w->n > 2 ? number(w, 2) : 1);
-    } else if (strcmp(cmd, "tick-election") == 0) {
-        return tick(n, 3);
-    } else if (strcmp(cmd, "tick-heartbeat") == 0) {
-        return tick(n, 1);
-    } else if (strcmp(cmd, "campaign") == 0) {
-        status = raft_campaign(n->group, n->now);
-    } else if (strcmp(cmd, "propose") == 0) {
-        return sim_propose(n, w->n > 2 ? w->at[2] : "") == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
-    } else if (strcmp(cmd, "propose-conf-change") == 0) {
-        return propose_change(n, w);
-    } else if (strcmp(cmd, "forget-leader") == 0) {
-        status = raft_forget_leader(n->group, n->now);
-    } else if (strcmp(cmd, "report-unreachable") == 0) {
-        status = raft_unreachable(n->group, n->now, number(w, 2));
-    } else if (strcmp(cmd, "report-snapshot") == 0) {
-        status = raft_snapshot_status(
-            n->group, n->now, number(w, 2), w->n > 3 && strcmp(w->at[3], "ok") == 0);
-    } else if (strcmp(cmd, "read-index") == 0) {
-        status = sim_read(n, context(w->n > 2 ? w->at[2] : NULL));
-    } else if (strcmp(cmd, "compact") == 0) {
-        if (w->n > 2) {
-            return SCRIPT_UNSUPPORTED;
-        }
-        sim_compact(n);
-    } else if (strcmp(cmd, "restart") == 0) {
-        sim_restart(n, 0);
-    } else {
-        return SCRIPT_UNSUPPORTED;
-    }
+static enum script_result cmd_tick(const struct words *w, struct sim_node *n)
+{
+    return tick(n, w->n > 2 ? number(w, 2) : 1);
+}
+
+static enum script_result cmd_tick_election(const struct words *w, struct sim_node *n)
+{
+    (void)w;
+    return tick(n, n->config.election_ticks);
+}
+
+static enum script_result cmd_tick_heartbeat(const struct words *w, struct sim_node *n)
+{
+    (void)w;
+    return tick(n, 1);
+}
+
+static enum script_result done(enum fl_status status)
+{
     return status == FL_OK ? SCRIPT_DONE : SCRIPT_IDLE;
 }
+
+static enum script_result cmd_campaign(const struct words *w, struct sim_node *n)
+{
+    (void)w;
+    return done(raft_campaign(n->group, n->now));
+}
+
+static enum script_result cmd_propose(const struct words *w, struct sim_node *n)
+{
+    return sim_propose(n, w->n > 2 ? w->at[2] : "") == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
+}
+
+static enum script_result cmd_propose_change(const struct words *w, struct sim_node *n)
+{
+    return propose_change(n, w);
+}
+
+static enum script_result cmd_forget_leader(const struct words *w, struct sim_node *n)
+{
+    (void)w;
+    return done(raft_forget_leader(n->group, n->now));
+}
+
+static enum script_result cmd_unreachable(const struct words *w, struct sim_node *n)
+{
+    return done(raft_unreachable(n->group, n->now, number(w, 2)));
+}
+
+static enum script_result cmd_report_snapshot(const struct words *w, struct sim_node *n)
+{
+    bool ok = w->n > 3 && strcmp(w->at[3], "ok") == 0;
+
+    return done(raft_snapshot_status(n->group, n->now, number(w, 2), ok));
+}
+
+static enum script_result cmd_read_index(const struct words *w, struct sim_node *n)
+{
+    return done(sim_read(n, context(w->n > 2 ? w->at[2] : NULL)));
+}
+
+static enum script_result cmd_compact(const struct words *w, struct sim_node *n)
+{
+    if (w->n > 2) {
+        return SCRIPT_UNSUPPORTED;
+    }
+    sim_compact(n);
+    return SCRIPT_DONE;
+}
+
+static enum script_result cmd_restart(const struct words *w, struct sim_node *n)
+{
+    (void)w;
+    sim_restart(n, 0);
+    return SCRIPT_DONE;
+}
+
+static const struct {
+    const char *name;
+    enum script_result (*run)(const struct words *w, struct sim_node *n);
+} on_node[] = {
+    {"tick", cmd_tick},
+    {"tick-election", cmd_tick_election},
+    {"tick-heartbeat", cmd_tick_heartbeat},
+    {"campaign", cmd_campaign},
+    {"propose", cmd_propose},
+    {"propose-conf-change", cmd_propose_change},
+    {"forget-leader", cmd_forget_leader},
+    {"report-unreachable", cmd_unreachable},
+    {"report-snapshot", cmd_report_snapshot},
+    {"read-index", cmd_read_index},
+    {"compact", cmd_compact},
+    {"restart", cmd_restart},
+};
+
+static enum script_result cmd_tick_all(struct script *s, const struct words *w)
+{
+    return tick_all(s, number(w, 1));
+}
+
+static const struct {
+    const char *name;
+    enum script_result (*run)(struct script *s, const struct words *w);
+} on_world[] = {
+    {"add-nodes", add_nodes},
+    {"stabilize", stabilize_some},
+    {"tick-all", cmd_tick_all},
+    {"isolate", links},
+    {"cut", links},
+    {"heal", links},
+    {"process-ready", process},
+    {"process-append-thread", process},
+    {"process-apply-thread", process},
+    {"deliver-msgs", deliver_to},
+    {"deliver", on_packet},
+    {"drop", on_packet},
+    {"dup", on_packet},
+    {"drop-link", drop_link},
+    {"transfer-leadership", transfer},
+};
 
 enum script_result script_run(struct script *s, const char *line)
 {
     struct words w;
-    const char *cmd;
 
     split(&w, line);
     if (w.n == 0) {
         return SCRIPT_IDLE;
     }
-    cmd = w.at[0];
-    if (strcmp(cmd, "add-nodes") == 0) {
-        return add_nodes(s, &w);
-    } else if (strcmp(cmd, "stabilize") == 0) {
-        return stabilize_some(s, &w);
-    } else if (strcmp(cmd, "tick-all") == 0) {
-        return tick_all(s, number(&w, 1));
-    } else if (strcmp(cmd, "isolate") == 0 || strcmp(cmd, "cut") == 0 || strcmp(cmd, "heal") == 0) {
-        return links(s, &w);
-    } else if (strncmp(cmd, "process-", 8) == 0) {
-        return process(s, &w);
-    } else if (strcmp(cmd, "deliver-msgs") == 0) {
-        return deliver_to(s, &w);
-    } else if (strcmp(cmd, "deliver") == 0 || strcmp(cmd, "drop") == 0 || strcmp(cmd, "dup") == 0) {
-        return on_packet(s, &w);
-    } else if (strcmp(cmd, "drop-link") == 0) {
-        return drop_link(s, &w);
-    } else if (strcmp(cmd, "transfer-leadership") == 0) {
-        return transfer(s, &w);
-    } else if (node(s, &w, 1) != NULL) {
-        return on_node(&w, node(s, &w, 1));
+    for (size_t i = 0; i < sizeof(on_world) / sizeof(on_world[0]); i++) {
+        if (strcmp(w.at[0], on_world[i].name) == 0) {
+            return on_world[i].run(s, &w);
+        }
+    }
+    for (size_t i = 0; i < sizeof(on_node) / sizeof(on_node[0]); i++) {
+        if (strcmp(w.at[0], on_node[i].name) == 0 && node(s, &w, 1) != NULL) {
+            return on_node[i].run(&w, node(s, &w, 1));
+        }
     }
     return SCRIPT_UNSUPPORTED;
 }
@@ -492,7 +564,7 @@ void script_state(const struct sim_node *n, char *out, size_t size)
     if (conf->next != 0) {
         len += put_set(out + len, size - len, "n", conf, conf->next);
     }
-    snprintf(out + len, size - len, "%s", conf->autoleave ? "auto" : "");
+    (void)snprintf(out + len, size - len, "%s", conf->autoleave ? "auto" : "");
 }
 
 char *script_log(const struct sim_node *n)

@@ -230,7 +230,8 @@ enum fl_status solo_step(struct solo *s, struct raft_msg m, const raft_term *ter
     m.to = m.to != 0 ? m.to : solo_status(s).self;
     m.term = m.term != 0 ? m.term : solo_status(s).term;
     for (uint32_t i = 0; i < m.nents; i++) {
-        ents[i] = (struct raft_ent){.term = terms[i], .len = s->entry_bytes};
+        ents[i] =
+            (struct raft_ent){.term = terms != NULL ? terms[i] : m.term, .len = s->entry_bytes};
     }
     status = raft_step(s->group, s->now, &m, m.nents > 0 ? ents : NULL, &keep_lo, &keep_hi);
     solo_drain(s);

@@ -15,11 +15,11 @@ FILE *table_open(const char *name)
     char path[512];
     FILE *file;
 
-    snprintf(path,
-             sizeof(path),
-             "%s/tables/%s",
-             folder != NULL ? folder : "../shared/vectors/raft",
-             name);
+    (void)snprintf(path,
+                   sizeof(path),
+                   "%s/tables/%s",
+                   folder != NULL ? folder : "../shared/vectors/raft",
+                   name);
     file = fopen(path, "r");
     if (file == NULL) {
         print_message("skipped: %s is absent\n", path);
@@ -64,7 +64,7 @@ const char *table_value(const struct table_row *row, const char *key, char out[2
     const char *p;
     size_t len;
 
-    snprintf(pattern, sizeof(pattern), " %s=", key);
+    (void)snprintf(pattern, sizeof(pattern), " %s=", key);
     p = strstr(row->text, pattern);
     out[0] = '\0';
     if (p != NULL) {

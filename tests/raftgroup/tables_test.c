@@ -60,7 +60,7 @@ static void quorum_row(struct table_tally *t, const struct table_row *row)
             }
         }
         result = raft__quorum_value(&conf, match);
-        snprintf(got, sizeof(got), result == UINT64_MAX ? "inf" : "%d", (int)result);
+        (void)snprintf(got, sizeof(got), result == UINT64_MAX ? "inf" : "%d", (int)result);
     } else {
         static const char *const names[] = {"pending", "won", "lost"};
         raft_mask yes = 0;
@@ -78,7 +78,7 @@ static void quorum_row(struct table_tally *t, const struct table_row *row)
             }
             p = end + 2;
         }
-        snprintf(got, sizeof(got), "%s", names[raft__quorum_vote(&conf, yes, no)]);
+        (void)snprintf(got, sizeof(got), "%s", names[raft__quorum_vote(&conf, yes, no)]);
     }
     table_check(t, row, got);
 }
@@ -94,7 +94,7 @@ static void run_quorum(const char *name)
             quorum_row(&t, &row);
         }
     }
-    fclose(file);
+    (void)fclose(file);
     table_report(name, &t);
 }
 
@@ -178,7 +178,7 @@ static void print_tracker(const struct tracker *t, char *out)
                        (c->learners >> i & 1) != 0 ? ":L" : "");
     }
     if (c->n == 0) {
-        sprintf(out, "-");
+        (void)sprintf(out, "-");
     }
 }
 
@@ -229,7 +229,7 @@ static void conf_row(struct table_tally *t, struct tracker *tr, const struct tab
         print_tracker(tr, got);
     } else {
         assert_true(raft_conf_equal(&after, &tr->conf));
-        snprintf(got, sizeof(got), "%s", errors[error]);
+        (void)snprintf(got, sizeof(got), "%s", errors[error]);
     }
     tr->last++;
     table_check(t, row, got);
@@ -256,7 +256,7 @@ static void run_confchange(const char *name)
         }
     }
     tracker_reset(&tr);
-    fclose(file);
+    (void)fclose(file);
     table_report(name, &t);
 }
 
@@ -320,15 +320,15 @@ static void progress_line(struct table_tally *t,
             p->next = n.at[1];
         }
         *fresh = false;
-        snprintf(got,
-                 sizeof(got),
-                 "%c m=%d n=%d paused=%d inflight=%u full=%d",
-                 "PRS"[p->state],
-                 (int)p -> match,
-                 (int)p -> next,
-                 raft__progress_is_paused(p),
-                 p -> count,
-                 raft__progress_is_full(p, w));
+        (void)snprintf(got,
+                       sizeof(got),
+                       "%c m=%d n=%d paused=%d inflight=%u full=%d",
+                       "PRS"[p->state],
+                       (int)p -> match,
+                       (int)p -> next,
+                       raft__progress_is_paused(p),
+                       p -> count,
+                       raft__progress_is_full(p, w));
         table_check(t, &state, got);
     } else {
         t->skipped++;
@@ -349,7 +349,7 @@ static void test_progress_random(void **state)
         progress_line(&t, &p, &w, &fresh, &row);
     }
     raft__progress_close(&p);
-    fclose(file);
+    (void)fclose(file);
     table_report("progress_random.txt", &t);
 }
 
@@ -414,12 +414,12 @@ static void log_append(struct table_tally *t, struct log_case *c, const struct t
     answer = solo_sent(&c->s, RAFT_M_APPR, 2, 0);
     assert_non_null(answer);
     if ((answer->flags & RAFT_F_REJECT) != 0) {
-        snprintf(got, sizeof(got), "reject");
+        (void)snprintf(got, sizeof(got), "reject");
     } else {
         raft_index end = prev.at[1] + ents.n;
 
         assert_int_equal(answer->index, end > before.commit ? end : before.commit);
-        snprintf(got, sizeof(got), "ok last=%d", (int)end);
+        (void)snprintf(got, sizeof(got), "ok last=%d", (int)end);
     }
     table_check(t, row, got);
 }
@@ -443,11 +443,11 @@ static void log_state(struct table_tally *t, const struct log_case *c, const str
                                 i > st.first ? "," : "",
                                 (int)raft_term_at(c->s.group, i));
     }
-    snprintf(got + len,
-             sizeof(got) - len,
-             "%s commit=%d",
-             st.last < st.first ? "-" : "",
-             (int)st.commit);
+    (void)snprintf(got + len,
+                   sizeof(got) - len,
+                   "%s commit=%d",
+                   st.last < st.first ? "-" : "",
+                   (int)st.commit);
     table_check(t, &state, got);
 }
 
@@ -474,13 +474,13 @@ log_question(struct table_tally *t, const struct log_case *c, const struct table
     if (strncmp(row->text, "fcbt", 4) == 0) {
         raft_index at = raft__log_find_by_term(&log, n.at[1], n.at[0], &term);
 
-        snprintf(got, sizeof(got), "%d/%d", (int)term, (int)at);
+        (void)snprintf(got, sizeof(got), "%d/%d", (int)term, (int)at);
     } else if (strncmp(row->text, "uptodate", 8) == 0) {
-        snprintf(got, sizeof(got), "%d", raft__log_up_to_date(&log, n.at[0], n.at[1]));
+        (void)snprintf(got, sizeof(got), "%d", raft__log_up_to_date(&log, n.at[0], n.at[1]));
     } else {
         bool known = n.at[0] >= log.snap_index && n.at[0] <= log.last;
 
-        snprintf(got, sizeof(got), known ? "%d" : "none", (int)raft__log_term(&log, n.at[0]));
+        (void)snprintf(got, sizeof(got), known ? "%d" : "none", (int)raft__log_term(&log, n.at[0]));
     }
     raft__log_close(&log);
     table_check(t, row, got);
@@ -512,7 +512,7 @@ static void test_log_random(void **state)
     if (c.open) {
         solo_close(&c.s);
     }
-    fclose(file);
+    (void)fclose(file);
     table_report("log_random.txt", &t);
 }
 
