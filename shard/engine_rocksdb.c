@@ -1,21 +1,10 @@
-/* The engine over RocksDB's C interface; the only file that includes it.
- *
- * A batch with overlay remembers where each of its rows sits inside RocksDB's own encoding of the
- * batch, so reading back costs no copy: the value of a put is always the tail of what the put
- * appended, and the key lies before it with the length of the value in between. Both are checked.
- *
- * Handles are exact because Debian's library has its assertions on: everything created is destroyed
- * before the database is closed (live counts it). */
-#include "shard/engine.h"
-
+/* The engine over RocksDB's C interface: opening, errors, batches, look-ups, durability. Iterators
+ * and files are beside it. */
 #include "raftgroup/base/assert.h"
-#include "raftgroup/base/crc32c.h"
 #include "raftgroup/base/log.h"
-#include "shard/recent.h"
+#include "shard/engine_internal.h"
 
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include <rocksdb/c.h>
@@ -24,49 +13,7 @@
 #define LOG_LEVEL_WARN       2 /* rocksdb::InfoLogLevel */
 #define LOG_FILE_BYTES       ((size_t)4 * 1024 * 1024)
 #define LOG_FILES            4
-#define STATUS_SLOTS_MIN     64
-#define FAULT_BYTES          1024
 #define COPY_VALUE_BYTES_MAX 4096 /* larger values are gathered, not joined first */
-
-struct shard_engine {
-    rocksdb_t *db;
-    rocksdb_options_t *options;
-    rocksdb_readoptions_t *read;
-    rocksdb_readoptions_t *read_durable;
-    rocksdb_writeoptions_t *write;
-    rocksdb_writeoptions_t *write_sync;
-    rocksdb_flushoptions_t *flush_wait;
-    rocksdb_flushoptions_t *flush_start;
-    rocksdb_ingestexternalfileoptions_t *ingest;
-    rocksdb_envoptions_t *env;
-    char *path;
-    shard_engine_drop_fn *drop;
-    void *drop_context;
-    size_t recent_bytes;
-    uint8_t recent_kind;
-    atomic_uint_fast64_t commits; /* and ingestions, of whomever: a batch that was not the last to
-                                   * commit must not trust the rows it remembers */
-    atomic_size_t live;           /* batches, iterators, snapshots, files: a close counts on 0 */
-    atomic_size_t filters;        /* of compactions that run now: 0 once the database is closed */
-    struct {
-        pthread_mutex_t lock;
-        enum fl_status fault; /* the first error that stopped writing; FL_OK: none */
-        char why[FAULT_BYTES];
-    } shared;
-};
-
-struct shard_engine_snapshot {
-    struct shard_engine *engine;
-    const rocksdb_snapshot_t *snapshot;
-    rocksdb_readoptions_t *read;
-};
-
-struct shard_file {
-    struct shard_engine *engine;
-    rocksdb_sstfilewriter_t *writer;
-    char *path;
-    uint64_t bytes;
-};
 
 /* ---- errors ---- */
 
@@ -92,8 +39,7 @@ static enum fl_status classify(const char *text)
     return strncmp(text, "Corruption", 10) == 0 ? FL_CORRUPT : FL_IO;
 }
 
-/* Turns RocksDB's message into a status and frees it; logs it with the path. Does not stop. */
-static enum fl_status read_failed(const struct shard_engine *engine, const char *what, char *error)
+enum fl_status shard__read_failed(const struct shard_engine *engine, const char *what, char *error)
 {
     enum fl_status status = classify(error);
 
@@ -138,7 +84,7 @@ stop(struct shard_engine *engine, const char *what, enum fl_status status, const
     return status;
 }
 
-static enum fl_status write_failed(struct shard_engine *engine, const char *what, char *error)
+enum fl_status shard__write_failed(struct shard_engine *engine, const char *what, char *error)
 {
     enum fl_status status = stop(engine, what, classify(error), error);
 
@@ -146,7 +92,7 @@ static enum fl_status write_failed(struct shard_engine *engine, const char *what
     return status;
 }
 
-static enum fl_status stopped(struct shard_engine *engine)
+enum fl_status shard__stopped(struct shard_engine *engine)
 {
     enum fl_status status;
 
@@ -176,13 +122,13 @@ enum fl_status shard_engine_fault(struct shard_engine *engine, char *why, size_t
     return status;
 }
 
-static void hold(struct shard_engine *engine)
+void shard__hold(struct shard_engine *engine)
 {
     /* Relaxed: a count that orders nothing; close happens after everything else anyway. */
     atomic_fetch_add_explicit(&engine->live, 1, memory_order_relaxed);
 }
 
-static void drop_hold(struct shard_engine *engine)
+void shard__drop_hold(struct shard_engine *engine)
 {
     size_t before = atomic_fetch_sub_explicit(&engine->live, 1, memory_order_relaxed);
 
@@ -205,7 +151,7 @@ void shard_engine_options_default(struct shard_engine_options *options)
     };
 }
 
-/* NOLINTNEXTLINE(readability-function-size,readability-non-const-parameter): the library's type */
+/* NOLINTBEGIN(readability-function-size,readability-non-const-parameter): the library's type */
 static unsigned char filter_row(void *state,
                                 int level,
                                 const char *key,
@@ -224,6 +170,7 @@ static unsigned char filter_row(void *state,
     *value_changed = 0;
     return engine->drop(engine->drop_context, fl_bytes(key, key_len), fl_bytes(value, value_len));
 }
+/* NOLINTEND(readability-function-size,readability-non-const-parameter) */
 
 static void forget_filter(void *state)
 {
@@ -415,41 +362,6 @@ void shard_engine_close(struct shard_engine *engine)
 
 /* ---- batches ---- */
 
-/* A row of the batch: where its key and value lie in the encoding. */
-struct overlay_row {
-    uint32_t hash;
-    uint32_t slot; /* of the table */
-    uint32_t key_len;
-    uint32_t value_len;
-    size_t key_at;
-    size_t value_at;
-    bool deleted;
-};
-
-struct deleted_range {
-    size_t start_at; /* in `range_keys` */
-    size_t start_len;
-    size_t end_len;
-};
-
-struct shard_batch {
-    struct shard_engine *engine;
-    rocksdb_writebatch_t *batch;
-    struct fl_writer join; /* scratch for put2 */
-    bool overlay;
-    struct overlay_row *rows; /* one per key, in order of first write */
-    size_t row_count;
-    size_t row_capacity;
-    uint32_t *table; /* open addressing: row number + 1, 0 free; a power of two */
-    size_t table_size;
-    struct deleted_range *ranges;
-    size_t range_count;
-    size_t range_capacity;
-    struct fl_writer range_keys;
-    struct shard_recent recent; /* committed rows, valid while `commits` is the engine's */
-    uint64_t commits;
-};
-
 struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay)
 {
     struct shard_batch *batch = fl_xcalloc(1, sizeof(*batch));
@@ -458,11 +370,10 @@ struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay
     batch->batch = rocksdb_writebatch_create();
     batch->overlay = overlay;
     if (overlay) {
-        batch->table_size = STATUS_SLOTS_MIN;
-        batch->table = fl_xcalloc(batch->table_size, sizeof(*batch->table));
+        shard_overlay_init(&batch->own);
     }
     shard_recent_init(&batch->recent, overlay ? engine->recent_bytes : 0);
-    hold(engine);
+    shard__hold(engine);
     return batch;
 }
 
@@ -472,25 +383,17 @@ void shard_batch_destroy(struct shard_batch *batch)
         return;
     }
     rocksdb_writebatch_destroy(batch->batch);
-    drop_hold(batch->engine);
+    shard__drop_hold(batch->engine);
     shard_recent_close(&batch->recent);
     fl_writer_close(&batch->join);
-    fl_writer_close(&batch->range_keys);
-    free(batch->ranges);
-    free(batch->table);
-    free(batch->rows);
+    shard_overlay_close(&batch->own);
     free(batch);
 }
 
 void shard_batch_clear(struct shard_batch *batch)
 {
     rocksdb_writebatch_clear(batch->batch);
-    for (size_t i = 0; i < batch->row_count; i++) {
-        batch->table[batch->rows[i].slot] = 0;
-    }
-    batch->row_count = 0;
-    batch->range_count = 0;
-    fl_writer_reset(&batch->range_keys);
+    shard_overlay_clear(&batch->own);
 }
 
 struct shard_engine *shard_batch_engine(const struct shard_batch *batch)
@@ -498,7 +401,7 @@ struct shard_engine *shard_batch_engine(const struct shard_batch *batch)
     return batch->engine;
 }
 
-static struct fl_bytes encoding(const struct shard_batch *batch)
+struct fl_bytes shard__encoding(const struct shard_batch *batch)
 {
     size_t len;
     const char *data = rocksdb_writebatch_data(batch->batch, &len);
@@ -513,108 +416,13 @@ size_t shard_batch_count(const struct shard_batch *batch)
 
 size_t shard_batch_bytes(const struct shard_batch *batch)
 {
-    return encoding(batch).len;
-}
-
-static struct fl_bytes row_key(const struct shard_batch *batch, const struct overlay_row *row)
-{
-    return fl_bytes(encoding(batch).data + row->key_at, row->key_len);
-}
-
-/* The slot of `key`: taken by its row, or free. */
-static size_t find_slot(const struct shard_batch *batch, struct fl_bytes key, uint32_t hash)
-{
-    const uint8_t *data = encoding(batch).data;
-    size_t mask = batch->table_size - 1;
-    size_t slot = hash & mask;
-
-    while (batch->table[slot] != 0) {
-        const struct overlay_row *row = &batch->rows[batch->table[slot] - 1];
-
-        if (row->hash == hash && fl_bytes_equal(fl_bytes(data + row->key_at, row->key_len), key)) {
-            break;
-        }
-        slot = (slot + 1) & mask;
-    }
-    return slot;
-}
-
-static void grow_table(struct shard_batch *batch)
-{
-    size_t size = batch->table_size * 2;
-    uint32_t *table = fl_xcalloc(size, sizeof(*table));
-
-    for (size_t i = 0; i < batch->row_count; i++) {
-        size_t slot = batch->rows[i].hash & (size - 1);
-
-        while (table[slot] != 0) {
-            slot = (slot + 1) & (size - 1);
-        }
-        table[slot] = (uint32_t)i + 1;
-        batch->rows[i].slot = (uint32_t)slot;
-    }
-    free(batch->table);
-    batch->table = table;
-    batch->table_size = size;
-}
-
-static uint32_t hash_of(struct fl_bytes key)
-{
-    return fl_crc32c(0, key.data, key.len);
-}
-
-static size_t varint_len(size_t v)
-{
-    size_t len = 1;
-
-    while (v >= 0x80) {
-        v >>= 7;
-        len++;
-    }
-    return len;
-}
-
-/* Notes the write that was just appended to the encoding. */
-static void
-note_write(struct shard_batch *batch, struct fl_bytes key, size_t value_len, bool deleted)
-{
-    uint32_t hash = hash_of(key);
-    size_t slot = find_slot(batch, key, hash);
-    struct fl_bytes all = encoding(batch);
-    struct overlay_row *row;
-
-    fl_assert(key.len <= UINT32_MAX && value_len <= UINT32_MAX &&
-              batch->row_count < UINT32_MAX - 1);
-    if (batch->table[slot] == 0) {
-        fl_grow(&batch->rows, &batch->row_capacity, batch->row_count + 1, sizeof(*batch->rows));
-        batch->rows[batch->row_count++] =
-            (struct overlay_row){.hash = hash, .slot = (uint32_t)slot};
-        batch->table[slot] = (uint32_t)batch->row_count;
-    }
-    row = &batch->rows[batch->table[slot] - 1];
-    row->deleted = deleted;
-    row->key_len = (uint32_t)key.len;
-    row->value_len = (uint32_t)value_len;
-    row->value_at = all.len - value_len;
-    row->key_at = all.len - key.len;
-    if (!deleted) {
-        row->key_at -= value_len + varint_len(value_len);
-    }
-    fl_assert(fl_bytes_equal(fl_bytes(all.data + row->key_at, key.len), key));
-    if (batch->row_count * 2 > batch->table_size) {
-        grow_table(batch);
-    }
-}
-
-static const char *chars(struct fl_bytes bytes)
-{
-    return (const char *)(bytes.data != NULL ? bytes.data : (const uint8_t *)"");
+    return shard__encoding(batch).len;
 }
 
 /* Does the slice lie inside the batch, whose memory moves when it grows? */
 static bool is_inside(const struct shard_batch *batch, struct fl_bytes bytes)
 {
-    struct fl_bytes all = encoding(batch);
+    struct fl_bytes all = shard__encoding(batch);
 
     return bytes.len != 0 && bytes.data >= all.data && bytes.data < all.data + all.len;
 }
@@ -627,9 +435,10 @@ void shard_batch_put(struct shard_batch *batch, struct fl_bytes key, struct fl_b
         fl_write_raw(&batch->join, value);
         value = fl_writer_bytes(&batch->join);
     }
-    rocksdb_writebatch_put(batch->batch, chars(key), key.len, chars(value), value.len);
+    rocksdb_writebatch_put(
+        batch->batch, shard__chars(key), key.len, shard__chars(value), value.len);
     if (batch->overlay) {
-        note_write(batch, key, value.len, false);
+        shard_overlay_note(&batch->own, shard__encoding(batch), key, value.len, false);
     }
 }
 
@@ -638,9 +447,9 @@ void shard_batch_put2(struct shard_batch *batch,
                       struct fl_bytes value,
                       struct fl_bytes value_rest)
 {
-    const char *key_list[1] = {chars(key)};
+    const char *key_list[1] = {shard__chars(key)};
     size_t key_lens[1] = {key.len};
-    const char *values[2] = {chars(value), chars(value_rest)};
+    const char *values[2] = {shard__chars(value), shard__chars(value_rest)};
     size_t value_lens[2] = {value.len, value_rest.len};
 
     if (value.len + value_rest.len <= COPY_VALUE_BYTES_MAX || is_inside(batch, value_rest)) {
@@ -652,61 +461,30 @@ void shard_batch_put2(struct shard_batch *batch,
     }
     rocksdb_writebatch_putv(batch->batch, 1, key_list, key_lens, 2, values, value_lens);
     if (batch->overlay) {
-        note_write(batch, key, value.len + value_rest.len, false);
+        shard_overlay_note(
+            &batch->own, shard__encoding(batch), key, value.len + value_rest.len, false);
     }
 }
 
 void shard_batch_delete(struct shard_batch *batch, struct fl_bytes key)
 {
-    rocksdb_writebatch_delete(batch->batch, chars(key), key.len);
+    rocksdb_writebatch_delete(batch->batch, shard__chars(key), key.len);
     if (batch->overlay) {
-        note_write(batch, key, 0, true);
+        shard_overlay_note(&batch->own, shard__encoding(batch), key, 0, true);
     }
-}
-
-static bool within(struct fl_bytes key, struct fl_bytes start, struct fl_bytes end)
-{
-    return fl_bytes_compare(key, start) >= 0 && fl_bytes_compare(key, end) < 0;
 }
 
 void shard_batch_delete_range(struct shard_batch *batch, struct fl_bytes start, struct fl_bytes end)
 {
-    rocksdb_writebatch_delete_range(batch->batch, chars(start), start.len, chars(end), end.len);
-    if (!batch->overlay) {
-        return;
+    rocksdb_writebatch_delete_range(
+        batch->batch, shard__chars(start), start.len, shard__chars(end), end.len);
+    if (batch->overlay) {
+        shard_overlay_note_range(&batch->own, shard__encoding(batch), start, end);
     }
-    for (size_t i = 0; i < batch->row_count; i++) {
-        if (within(row_key(batch, &batch->rows[i]), start, end)) {
-            batch->rows[i].deleted = true;
-            batch->rows[i].value_len = 0;
-        }
-    }
-    fl_grow(&batch->ranges, &batch->range_capacity, batch->range_count + 1, sizeof(*batch->ranges));
-    batch->ranges[batch->range_count++] =
-        (struct deleted_range){batch->range_keys.len, start.len, end.len};
-    fl_write_raw(&batch->range_keys, start);
-    fl_write_raw(&batch->range_keys, end);
 }
 
-/* Does a range deletion of this batch hide what the engine holds under `key`? */
-static bool is_range_deleted(const struct shard_batch *batch, struct fl_bytes key)
-{
-    for (size_t i = 0; i < batch->range_count; i++) {
-        const struct deleted_range *range = &batch->ranges[i];
-        const uint8_t *start = batch->range_keys.data + range->start_at;
-
-        if (within(key,
-                   fl_bytes(start, range->start_len),
-                   fl_bytes(start + range->start_len, range->end_len))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Counts a change of the engine. Returns whether nobody else changed it since `seen`. Release and
- * acquire: who sees the number of a commit is behind that commit. */
-static bool count_commit(struct shard_engine *engine, uint64_t *seen)
+/* Release and acquire: who sees the number of a commit is behind that commit. */
+bool shard__count_commit(struct shard_engine *engine, uint64_t *seen)
 {
     uint64_t before = atomic_fetch_add_explicit(&engine->commits, 1, memory_order_acq_rel);
     bool alone = before == *seen;
@@ -715,43 +493,24 @@ static bool count_commit(struct shard_engine *engine, uint64_t *seen)
     return alone;
 }
 
-/* The rows of the batch are committed: they are what a look-up would now find. */
-static void remember(struct shard_batch *batch)
-{
-    const uint8_t *data = encoding(batch).data;
-
-    for (size_t i = 0; i < batch->row_count; i++) {
-        const struct overlay_row *row = &batch->rows[i];
-        struct fl_bytes key = fl_bytes(data + row->key_at, row->key_len);
-
-        if (key.len == 0 || key.data[0] != batch->engine->recent_kind) {
-            continue;
-        }
-        if (row->deleted) {
-            shard_recent_remove(&batch->recent, row->hash, key);
-        } else {
-            shard_recent_put(
-                &batch->recent, row->hash, key, fl_bytes(data + row->value_at, row->value_len));
-        }
-    }
-}
-
 enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
 {
     struct shard_engine *engine = batch->engine;
     char *error = NULL;
-    enum fl_status status = stopped(engine);
+    enum fl_status status = shard__stopped(engine);
 
     if (status == FL_OK && shard_batch_count(batch) != 0) {
         rocksdb_write(engine->db, sync ? engine->write_sync : engine->write, batch->batch, &error);
         if (error != NULL) {
-            status = write_failed(engine, "write", error);
+            status = shard__write_failed(engine, "write", error);
         }
-        if (!count_commit(engine, &batch->commits) || status != FL_OK || batch->range_count != 0) {
+        if (!shard__count_commit(engine, &batch->commits) || status != FL_OK ||
+            batch->own.range_count != 0) {
             shard_recent_forget(&batch->recent);
         }
-        if (status == FL_OK && batch->range_count == 0) {
-            remember(batch);
+        if (status == FL_OK && batch->own.range_count == 0) {
+            shard_overlay_remember(
+                &batch->own, shard__encoding(batch), engine->recent_kind, &batch->recent);
         }
     }
     shard_batch_clear(batch);
@@ -768,11 +527,11 @@ static enum fl_status get(struct shard_engine *engine,
     char *error = NULL;
     size_t len = 0;
     rocksdb_pinnableslice_t *slice =
-        rocksdb_get_pinned(engine->db, read, chars(key), key.len, &error);
+        rocksdb_get_pinned(engine->db, read, shard__chars(key), key.len, &error);
 
     *value = (struct shard_value){0};
     if (error != NULL) {
-        return read_failed(engine, "get", error);
+        return shard__read_failed(engine, "get", error);
     }
     if (slice == NULL) {
         return FL_NOT_FOUND;
@@ -809,21 +568,20 @@ recall(const struct shard_batch *batch, uint32_t hash, struct fl_bytes key, stru
 enum fl_status
 shard_batch_get(struct shard_batch *batch, struct fl_bytes key, struct shard_value *value)
 {
-    uint32_t hash = hash_of(key);
-    uint32_t number = batch->row_count != 0 ? batch->table[find_slot(batch, key, hash)] : 0;
+    uint32_t hash = shard_overlay_hash(key);
+    const struct shard_overlay_row *row;
 
     fl_assert(batch->overlay);
     *value = (struct shard_value){0};
-    if (number != 0) {
-        const struct overlay_row *row = &batch->rows[number - 1];
-
+    row = shard_overlay_find(&batch->own, shard__encoding(batch), hash, key);
+    if (row != NULL) {
         if (row->deleted) {
             return FL_NOT_FOUND;
         }
-        value->bytes = fl_bytes(encoding(batch).data + row->value_at, row->value_len);
+        value->bytes = shard_overlay_value(row, shard__encoding(batch));
         return FL_OK;
     }
-    if (is_range_deleted(batch, key)) {
+    if (shard_overlay_hides(&batch->own, key)) {
         return FL_NOT_FOUND;
     }
     if (recall(batch, hash, key, &value->bytes)) {
@@ -848,7 +606,7 @@ struct shard_engine_snapshot *shard_engine_snapshot_create(struct shard_engine *
     snapshot->snapshot = rocksdb_create_snapshot(engine->db);
     snapshot->read = rocksdb_readoptions_create();
     rocksdb_readoptions_set_snapshot(snapshot->read, snapshot->snapshot);
-    hold(engine);
+    shard__hold(engine);
     return snapshot;
 }
 
@@ -859,242 +617,8 @@ void shard_engine_snapshot_release(struct shard_engine_snapshot *snapshot)
     }
     rocksdb_readoptions_destroy(snapshot->read);
     rocksdb_release_snapshot(snapshot->engine->db, snapshot->snapshot);
-    drop_hold(snapshot->engine);
+    shard__drop_hold(snapshot->engine);
     free(snapshot);
-}
-
-/* ---- iterators ---- */
-
-/* Engine rows, and for a scan the rows of the batch in key order; the batch's win. */
-struct shard_iterator {
-    struct shard_engine *engine;
-    rocksdb_readoptions_t *read;
-    rocksdb_iterator_t *it;
-    uint8_t *bounds; /* memory RocksDB refers to */
-    struct fl_bytes lower;
-    const struct shard_batch *batch; /* NULL: engine rows only */
-    uint32_t *own;                   /* numbers of the batch's rows within the bounds, sorted */
-    size_t own_count;
-    size_t own_next;
-    bool at_own; /* the current row is own[own_next] */
-    bool valid;
-    struct fl_bytes key; /* of the engine's row, as far as it is positioned */
-    bool base_valid;
-};
-
-struct shard_iterator *shard_iterator_create(struct shard_engine *engine,
-                                             const struct shard_engine_snapshot *snapshot,
-                                             struct fl_bytes lower,
-                                             struct fl_bytes upper)
-{
-    struct shard_iterator *it = fl_xcalloc(1, sizeof(*it));
-
-    it->engine = engine;
-    it->bounds = fl_xmalloc(lower.len + upper.len);
-    if (lower.len != 0) {
-        memcpy(it->bounds, lower.data, lower.len);
-    }
-    if (upper.len != 0) {
-        memcpy(it->bounds + lower.len, upper.data, upper.len);
-    }
-    it->lower = fl_bytes(it->bounds, lower.len);
-    it->read = rocksdb_readoptions_create();
-    if (snapshot != NULL) {
-        rocksdb_readoptions_set_snapshot(it->read, snapshot->snapshot);
-    }
-    rocksdb_readoptions_set_iterate_lower_bound(it->read, (const char *)it->bounds, lower.len);
-    if (upper.len != 0) {
-        rocksdb_readoptions_set_iterate_upper_bound(
-            it->read, (const char *)it->bounds + lower.len, upper.len);
-    }
-    it->it = rocksdb_create_iterator(engine->db, it->read);
-    hold(engine);
-    return it;
-}
-
-static int compare_rows(const void *va, const void *vb, void *context)
-{
-    const struct shard_batch *batch = context;
-
-    return fl_bytes_compare(row_key(batch, &batch->rows[*(const uint32_t *)va]),
-                            row_key(batch, &batch->rows[*(const uint32_t *)vb]));
-}
-
-struct shard_iterator *
-shard_batch_scan(struct shard_batch *batch, struct fl_bytes lower, struct fl_bytes upper)
-{
-    struct shard_iterator *it = shard_iterator_create(batch->engine, NULL, lower, upper);
-    size_t capacity = 0;
-
-    fl_assert(batch->overlay);
-    it->batch = batch;
-    for (size_t i = 0; i < batch->row_count; i++) {
-        struct fl_bytes key = row_key(batch, &batch->rows[i]);
-
-        if (fl_bytes_compare(key, lower) >= 0 &&
-            (upper.len == 0 || fl_bytes_compare(key, upper) < 0)) {
-            fl_grow(&it->own, &capacity, it->own_count + 1, sizeof(*it->own));
-            it->own[it->own_count++] = (uint32_t)i;
-        }
-    }
-    if (it->own_count != 0) {
-        qsort_r(it->own, it->own_count, sizeof(*it->own), compare_rows, batch);
-    }
-    return it;
-}
-
-void shard_iterator_destroy(struct shard_iterator *it)
-{
-    if (it == NULL) {
-        return;
-    }
-    rocksdb_iter_destroy(it->it);
-    rocksdb_readoptions_destroy(it->read);
-    drop_hold(it->engine);
-    free(it->own);
-    free(it->bounds);
-    free(it);
-}
-
-static void look_at_base(struct shard_iterator *it)
-{
-    size_t len = 0;
-
-    it->base_valid = rocksdb_iter_valid(it->it) != 0;
-    if (it->base_valid) {
-        it->key.data = (const uint8_t *)rocksdb_iter_key(it->it, &len);
-        it->key.len = len;
-    }
-}
-
-static const struct overlay_row *own_row(const struct shard_iterator *it)
-{
-    return it->own_next < it->own_count ? &it->batch->rows[it->own[it->own_next]] : NULL;
-}
-
-/* The batch's row the iterator stands on. */
-static const struct overlay_row *current_own(const struct shard_iterator *it)
-{
-    fl_assert(it->own_next < it->own_count);
-    return &it->batch->rows[it->own[it->own_next]];
-}
-
-/* Both sides are positioned at or after the wanted key: takes the smaller, skips what the batch
- * deleted or replaced. */
-static void settle(struct shard_iterator *it)
-{
-    look_at_base(it);
-    if (it->batch == NULL) {
-        it->valid = it->base_valid;
-        return;
-    }
-    for (;;) {
-        const struct overlay_row *own = own_row(it);
-        int order = 1;
-
-        if (own != NULL) {
-            order = it->base_valid ? fl_bytes_compare(row_key(it->batch, own), it->key) : -1;
-        }
-        if (order > 0 && it->base_valid && is_range_deleted(it->batch, it->key)) {
-            rocksdb_iter_next(it->it);
-        } else if (order > 0) {
-            it->at_own = false;
-            it->valid = it->base_valid;
-            return;
-        } else if (order == 0) {
-            rocksdb_iter_next(it->it); /* the batch's version stands for it */
-        } else if (own->deleted) {
-            it->own_next++;
-        } else {
-            it->at_own = true;
-            it->valid = true;
-            return;
-        }
-        look_at_base(it);
-    }
-}
-
-void shard_iterator_first(struct shard_iterator *it)
-{
-    shard_iterator_seek(it, it->lower);
-}
-
-void shard_iterator_last(struct shard_iterator *it)
-{
-    fl_assert(it->batch == NULL);
-    rocksdb_iter_seek_to_last(it->it);
-    settle(it);
-}
-
-void shard_iterator_seek(struct shard_iterator *it, struct fl_bytes key)
-{
-    size_t low = 0;
-    size_t high = it->own_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (fl_bytes_compare(row_key(it->batch, &it->batch->rows[it->own[middle]]), key) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    it->own_next = low;
-    rocksdb_iter_seek(it->it, chars(key), key.len);
-    settle(it);
-}
-
-void shard_iterator_next(struct shard_iterator *it)
-{
-    fl_assert(it->valid);
-    if (it->at_own) {
-        it->own_next++;
-    } else {
-        rocksdb_iter_next(it->it);
-    }
-    settle(it);
-}
-
-void shard_iterator_prev(struct shard_iterator *it)
-{
-    fl_assert(it->valid && it->batch == NULL);
-    rocksdb_iter_prev(it->it);
-    settle(it);
-}
-
-bool shard_iterator_valid(const struct shard_iterator *it)
-{
-    return it->valid;
-}
-
-struct fl_bytes shard_iterator_key(const struct shard_iterator *it)
-{
-    fl_assert(it->valid);
-    return it->at_own ? row_key(it->batch, current_own(it)) : it->key;
-}
-
-struct fl_bytes shard_iterator_value(const struct shard_iterator *it)
-{
-    const char *data;
-    size_t len = 0;
-
-    fl_assert(it->valid);
-    if (it->at_own) {
-        const struct overlay_row *row = current_own(it);
-
-        return fl_bytes(encoding(it->batch).data + row->value_at, row->value_len);
-    }
-    data = rocksdb_iter_value(it->it, &len);
-    return fl_bytes(data, len);
-}
-
-enum fl_status shard_iterator_status(const struct shard_iterator *it)
-{
-    char *error = NULL;
-
-    rocksdb_iter_get_error(it->it, &error);
-    return error != NULL ? read_failed(it->engine, "iterate", error) : FL_OK;
 }
 
 /* ---- durability and space ---- */
@@ -1103,9 +627,9 @@ enum fl_status shard_engine_flush(struct shard_engine *engine, bool wait)
 {
     char *error = NULL;
 
-    FL_TRY(stopped(engine));
+    FL_TRY(shard__stopped(engine));
     rocksdb_flush(engine->db, wait ? engine->flush_wait : engine->flush_start, &error);
-    return error != NULL ? write_failed(engine, "flush", error) : FL_OK;
+    return error != NULL ? shard__write_failed(engine, "flush", error) : FL_OK;
 }
 
 uint64_t shard_engine_property(struct shard_engine *engine, const char *name)
@@ -1132,8 +656,8 @@ uint64_t shard_engine_sequence(struct shard_engine *engine)
 
 uint64_t shard_engine_size(struct shard_engine *engine, struct fl_bytes start, struct fl_bytes end)
 {
-    const char *starts[1] = {chars(start)};
-    const char *ends[1] = {chars(end)};
+    const char *starts[1] = {shard__chars(start)};
+    const char *ends[1] = {shard__chars(end)};
     size_t start_lens[1] = {start.len};
     size_t end_lens[1] = {end.len};
     uint64_t size = 0;
@@ -1141,7 +665,7 @@ uint64_t shard_engine_size(struct shard_engine *engine, struct fl_bytes start, s
 
     rocksdb_approximate_sizes(engine->db, 1, starts, start_lens, ends, end_lens, &size, &error);
     if (error != NULL) {
-        (void)read_failed(engine, "size", error);
+        (void)shard__read_failed(engine, "size", error);
         return 0;
     }
     return size;
@@ -1155,100 +679,9 @@ void shard_engine_compact(struct shard_engine *engine, struct fl_bytes start, st
     rocksdb_compactoptions_set_bottommost_level_compaction(options, 2);
     rocksdb_compact_range_opt(engine->db,
                               options,
-                              start.len != 0 ? chars(start) : NULL,
+                              start.len != 0 ? shard__chars(start) : NULL,
                               start.len,
-                              end.len != 0 ? chars(end) : NULL,
+                              end.len != 0 ? shard__chars(end) : NULL,
                               end.len);
     rocksdb_compactoptions_destroy(options);
-}
-
-/* ---- files ---- */
-
-enum fl_status
-shard_file_create(struct shard_engine *engine, const char *path, struct shard_file **file)
-{
-    struct shard_file *f = fl_xcalloc(1, sizeof(*f));
-    char *error = NULL;
-
-    *file = NULL;
-    f->engine = engine;
-    f->path = fl_xstrdup(path);
-    f->writer = rocksdb_sstfilewriter_create(engine->env, engine->options);
-    hold(engine);
-    rocksdb_sstfilewriter_open(f->writer, path, &error);
-    if (error != NULL) {
-        enum fl_status status = read_failed(engine, "file create", error);
-
-        shard_file_abort(f);
-        return status;
-    }
-    *file = f;
-    return FL_OK;
-}
-
-enum fl_status shard_file_put(struct shard_file *file, struct fl_bytes key, struct fl_bytes value)
-{
-    char *error = NULL;
-
-    rocksdb_sstfilewriter_put(file->writer, chars(key), key.len, chars(value), value.len, &error);
-    if (error != NULL) {
-        return read_failed(file->engine, "file write", error);
-    }
-    file->bytes += key.len + value.len;
-    return FL_OK;
-}
-
-enum fl_status
-shard_file_delete_range(struct shard_file *file, struct fl_bytes start, struct fl_bytes end)
-{
-    char *error = NULL;
-
-    rocksdb_sstfilewriter_delete_range(
-        file->writer, chars(start), start.len, chars(end), end.len, &error);
-    if (error != NULL) {
-        return read_failed(file->engine, "file write", error);
-    }
-    file->bytes += start.len + end.len;
-    return FL_OK;
-}
-
-uint64_t shard_file_bytes(const struct shard_file *file)
-{
-    return file->bytes;
-}
-
-enum fl_status shard_file_finish(struct shard_file *file)
-{
-    char *error = NULL;
-    enum fl_status status = FL_INVALID;
-
-    if (file->bytes != 0) {
-        rocksdb_sstfilewriter_finish(file->writer, &error);
-        status = error != NULL ? read_failed(file->engine, "file finish", error) : FL_OK;
-    }
-    shard_file_abort(file);
-    return status;
-}
-
-void shard_file_abort(struct shard_file *file)
-{
-    if (file == NULL) {
-        return;
-    }
-    rocksdb_sstfilewriter_destroy(file->writer);
-    drop_hold(file->engine);
-    free(file->path);
-    free(file);
-}
-
-enum fl_status
-shard_engine_ingest(struct shard_engine *engine, const char *const *paths, size_t count)
-{
-    uint64_t seen = 0;
-    char *error = NULL;
-
-    FL_TRY(stopped(engine));
-    rocksdb_ingest_external_file(engine->db, paths, count, engine->ingest, &error);
-    (void)count_commit(engine, &seen);
-    return error != NULL ? write_failed(engine, "ingest", error) : FL_OK;
 }

@@ -234,23 +234,22 @@ next_key(struct walk *walk, struct fl_writer *key, struct shard_kv *kv, int *ord
 static enum fl_status step_past(struct walk *walk, struct fl_writer *key, bool *more)
 {
     struct shard_kv kv = {0};
+    enum fl_status status = FL_OK;
     int order;
 
     FL_TRY(next_key(walk, key, &kv, &order));
-    if (order > 0 || kv.mod_revision > walk->revision) {
-        if (order >= 0) {
-            FL_TRY(visit_history(walk, fl_writer_bytes(key), more));
-        }
-    } else {
+    if (order <= 0 && kv.mod_revision <= walk->revision) {
         *more = walk->visit(walk->context, &kv);
         if (*more && order == 0) {
-            FL_TRY(descend(walk, fl_writer_bytes(key), 0));
+            status = descend(walk, fl_writer_bytes(key), 0);
         }
+    } else if (order >= 0) {
+        status = visit_history(walk, fl_writer_bytes(key), more);
     }
     if (*more && order <= 0) {
         shard_iterator_next(walk->current);
     }
-    return FL_OK;
+    return status;
 }
 
 static enum fl_status walk_past(struct walk *walk)

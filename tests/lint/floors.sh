@@ -15,7 +15,7 @@ xargs -r awk '
     # Third-party headers: the start of the name, the files that may include it, the exact name
     # where the start is not enough.
     function third_party() {
-        home("rocksdb/",    "^shard/engine_rocksdb\\.c$")
+        home("rocksdb/",    "^shard/engine_(rocksdb\\.c|internal\\.h)$")
         home("uv.h",        "^node/(loop|transport_tcp)\\.c$|^node/[a-z_]*_internal\\.h$")
         home("uv/",         "^node/(loop|transport_tcp)\\.c$|^node/[a-z_]*_internal\\.h$")
         home("urcu/",       "^node/mailbox\\.[ch]$|^node/[a-z_]*_internal\\.h$")

@@ -24,6 +24,7 @@ struct place {
     struct shard_engine *engine;
     enum shard_wal wal;
     shard_engine_drop_fn *drop;
+    size_t recent_bytes; /* of keys that begin with 'k' */
 };
 
 static struct shard_engine_options options_of(const struct place *p)
@@ -34,6 +35,8 @@ static struct shard_engine_options options_of(const struct place *p)
     options.path = p->dir;
     options.wal = p->wal;
     options.drop = p->drop;
+    options.recent_bytes = p->recent_bytes;
+    options.recent_kind = 'k';
     return options;
 }
 
@@ -203,18 +206,22 @@ static void write_randomly(struct shard_batch *batch, struct pending *model, str
     }
 }
 
-static void test_a_batch_reads_its_own_writes(void **state)
+/* Two batches take turns on the same keys; what they remember of earlier commits must never be
+ * older than what the other one committed. */
+static void read_own_writes(size_t recent_bytes)
 {
-    struct place p = {0};
+    struct place p = {.recent_bytes = recent_bytes};
     struct pending model = {0};
-    struct shard_batch *batch;
+    struct shard_batch *batches[2];
     struct fl_prng prng;
+    size_t turn = 0;
 
-    (void)state;
     make_place(&p);
-    batch = shard_batch_create(p.engine, true);
+    batches[0] = shard_batch_create(p.engine, true);
+    batches[1] = shard_batch_create(p.engine, true);
     fl_prng_seed(&prng, 3);
-    for (unsigned round = 0; round < 200; round++) {
+    for (unsigned round = 0; round < 300; round++) {
+        struct shard_batch *batch = batches[turn];
         unsigned writes = (unsigned)fl_prng_below(&prng, round % 20 == 0 ? 400 : 20);
         unsigned from = (unsigned)fl_prng_below(&prng, KEYS);
 
@@ -223,11 +230,54 @@ static void test_a_batch_reads_its_own_writes(void **state)
         }
         check_overlay(batch, &model, 0, KEYS);
         check_overlay(batch, &model, from, from + (unsigned)fl_prng_below(&prng, KEYS - from));
-        if (fl_prng_below(&prng, 3) == 0) {
+        if (fl_prng_below(&prng, 2) == 0) {
             assert_int_equal(shard_batch_commit(batch, false), FL_OK);
-            check_overlay(batch, &model, 0, KEYS);
+            check_overlay(batches[0], &model, 0, KEYS);
+            check_overlay(batches[1], &model, 0, KEYS);
+            turn = fl_prng_below(&prng, 4) == 0 ? 1 - turn : turn;
         }
     }
+    shard_batch_destroy(batches[0]);
+    shard_batch_destroy(batches[1]);
+    close_place(&p);
+}
+
+static void test_a_batch_reads_its_own_writes(void **state)
+{
+    (void)state;
+    read_own_writes(0);
+}
+
+static void test_remembered_rows_are_never_stale(void **state)
+{
+    (void)state;
+    read_own_writes(1024); /* rows give way all the time */
+    read_own_writes((size_t)1024 * 1024);
+}
+
+/* A file that comes in changes rows behind every batch. */
+static void test_remembered_rows_end_with_an_ingestion(void **state)
+{
+    struct place p = {.recent_bytes = 4096};
+    struct shard_batch *batch;
+    struct shard_value value;
+    struct shard_file *file;
+    char path[300];
+    const char *list[1] = {path};
+
+    (void)state;
+    make_place(&p);
+    batch = shard_batch_create(p.engine, true);
+    shard_batch_put(batch, str("k"), str("old"));
+    assert_int_equal(shard_batch_commit(batch, false), FL_OK);
+    snprintf(path, sizeof(path), "%s.sst", p.dir);
+    assert_int_equal(shard_file_create(p.engine, path, &file), FL_OK);
+    assert_int_equal(shard_file_put(file, str("k"), str("new")), FL_OK);
+    assert_int_equal(shard_file_finish(file), FL_OK);
+    assert_int_equal(shard_engine_ingest(p.engine, list, 1), FL_OK);
+    assert_int_equal(shard_batch_get(batch, str("k"), &value), FL_OK);
+    assert_true(fl_bytes_equal(value.bytes, str("new")));
+    shard_value_release(&value);
     shard_batch_destroy(batch);
     close_place(&p);
 }
@@ -513,6 +563,8 @@ int main(void)
         cmocka_unit_test(test_opening),
         cmocka_unit_test(test_a_batch_is_all_or_nothing),
         cmocka_unit_test(test_a_batch_reads_its_own_writes),
+        cmocka_unit_test(test_remembered_rows_are_never_stale),
+        cmocka_unit_test(test_remembered_rows_end_with_an_ingestion),
         cmocka_unit_test(test_values_of_a_batch_may_be_copied_within_it),
         cmocka_unit_test(test_a_scan_survives_writes_to_its_batch),
         cmocka_unit_test(test_iterators_keep_to_their_bounds),

@@ -90,6 +90,22 @@ void fixture_close(struct fixture *f)
     fixture_remove_dir(f->dir);
 }
 
+int fixture_setup(void **state)
+{
+    struct fixture *f = fl_xcalloc(1, sizeof(*f));
+
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_teardown(void **state)
+{
+    fixture_close(*state);
+    free(*state);
+    return 0;
+}
+
 struct shard_machine *fixture_machine(struct fixture *f)
 {
     return shard_machine(f->shard);
@@ -162,6 +178,19 @@ struct fl_buf *command_txn(const struct shard_txn *txn)
 
     fl_assert(shard_command_txn(txn, &command) == FL_OK);
     return command;
+}
+
+struct shard_op op_put(const char *key, const char *value)
+{
+    return (struct shard_op){.kind = SHARD_OP_PUT, .put = {.key = str(key), .value = str(value)}};
+}
+
+enum fl_status apply_status(struct fixture *f, struct fl_buf *command)
+{
+    struct shard_apply entry = fixture_apply(f, command);
+
+    fl_buf_release(entry.result);
+    return entry.status;
 }
 
 static uint64_t apply_ok(struct fixture *f, struct fl_buf *command)

@@ -38,6 +38,10 @@ void fixture_attach(struct fixture *f);
 void fixture_detach(struct fixture *f);
 void fixture_close(struct fixture *f);
 
+/* For cmocka: a fixture that holds all keys in `*state`. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
 struct shard_machine *fixture_machine(struct fixture *f);
 struct shard_machine_status fixture_status(struct fixture *f);
 
@@ -54,6 +58,10 @@ void fixture_flush(struct fixture *f);
 struct fl_buf *command_put(const char *key, const char *value);
 struct fl_buf *command_delete(const char *key, const char *end);
 struct fl_buf *command_txn(const struct shard_txn *txn);
+struct shard_op op_put(const char *key, const char *value);
+
+/* Applies the command, forgets its result. */
+enum fl_status apply_status(struct fixture *f, struct fl_buf *command);
 
 /* Shorthands that apply and assert FL_OK; they return the answer's revision. */
 uint64_t apply_put(struct fixture *f, const char *key, const char *value);
