@@ -7,7 +7,7 @@
 #include "shard/shard.h"
 
 /* Entries gathered into one batch before it is committed and answered. */
-#define BATCH_BYTES_MAX (4 * 1024 * 1024)
+#define BATCH_BYTES_MAX ((size_t)4 * 1024 * 1024)
 
 /* A machine with entries since its last checkpoint. */
 struct touched {
@@ -132,8 +132,7 @@ static void run_batch(void *context, struct node_task *list)
             task->machine->ops->status(task->machine, &task->after);
             count++;
         }
-        if (next == NULL || !entries ||
-            shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX) {
+        if (next == NULL || !entries || shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX) {
             commit_and_answer(thread, first, count);
             if (!entries) {
                 list->run(list);
@@ -233,9 +232,9 @@ static void after_batch(void *context)
     struct apply_thread *thread = context;
     struct node_apply *apply = thread->apply;
 
-    if (thread->touched != NULL && (shard_engine_memtable_bytes(apply->node->engine) >=
-                                        apply->node->options->memtable_bytes ||
-                                    is_old(apply))) {
+    if (thread->touched != NULL &&
+        (shard_engine_memtable_bytes(apply->node->engine) >= apply->node->options->memtable_bytes ||
+         is_old(apply))) {
         node_apply_checkpoint(apply);
     }
 }
@@ -317,7 +316,7 @@ void node_apply_destroy(struct node_apply *apply)
 
         HASH_ITER(hh, thread->touched, touched, next)
         {
-            HASH_DEL(thread->touched, touched);
+            HASH_DEL(thread->touched, touched); /* NOLINT(clang-analyzer-unix.Malloc): uthash */
             free(touched);
         }
         shard_batch_destroy(thread->batch);

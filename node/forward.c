@@ -8,6 +8,11 @@
 
 /* Hints of others that an op follows in a row; then it asks this node's own replica again. */
 #define HINTS_MAX 4
+/* A leader that was replaced still answers what it was sent, for good: it applies what its
+ * successor commits, and refuses the rest. Sent twice at once, a write could meet itself at the new
+ * leader under another oracle, and be told as unknown (OR-11). A replaced leader that says nothing
+ * for so long is cut off. */
+#define MOVED_MS 400
 
 void node__forward_forget(struct node_op *op)
 {
@@ -50,6 +55,7 @@ bool node__forward_try(struct node_op *op, uint64_t peer)
     }
     op->state = NODE_OP_FORWARDED;
     op->peer = peer;
+    op->moved_ms = 0;
     op->doubts++;
     HASH_ADD(hh, op->host->forwarded, seq, sizeof(op->seq), op);
     fl_metric_add(&node_metric_forwards, 1);
@@ -203,7 +209,7 @@ void node__forward_reply(struct node_host *host, uint64_t peer, struct fl_bytes 
         return; /* meant for an earlier life of this node */
     }
     if (message.seq % NODE_HOSTS_MAX != host->index) {
-        /* A peer with another number of loops answers on a lane of another loop (ND-2). */
+        /* A peer with another number of loops answers on a lane of another loop (ND-10). */
         node__host_pass_on(
             host, (uint8_t)(message.seq % NODE_HOSTS_MAX), peer, NODE_MESSAGE_REPLY, body);
         return;
@@ -248,7 +254,30 @@ void node__forward_leader_changed(struct node_host *host, uint64_t group_id, uin
 
     HASH_ITER(hh, host->forwarded, op, next)
     {
-        if (op->group_id == group_id && op->peer != leader) {
+        if (op->group_id == group_id && op->peer != leader && op->moved_ms == 0) {
+            op->moved_ms = host->now_ms;
+            host->some_moved = true;
+        }
+    }
+}
+
+void node__forward_retry(struct node_host *host)
+{
+    struct node_op *op;
+    struct node_op *next;
+
+    if (!host->some_moved) {
+        return;
+    }
+    host->some_moved = false;
+    HASH_ITER(hh, host->forwarded, op, next)
+    {
+        if (op->moved_ms == 0) {
+            continue;
+        }
+        if (host->now_ms < op->moved_ms + MOVED_MS) {
+            host->some_moved = true;
+        } else {
             node__op_restart(op);
         }
     }

@@ -124,7 +124,7 @@ static bool may_be_a_restart(struct node_peer *peer, const struct node_hello *he
         peer->rival = hello->boot;
         peer->rival_ms = node_clock_ms();
     }
-    return peer->heard_ms < peer->rival_ms + 2 * FL_BEAT_MS;
+    return peer->heard_ms < peer->rival_ms + 2 * (uint64_t)FL_BEAT_MS;
 }
 
 enum fl_status

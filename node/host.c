@@ -11,7 +11,7 @@
 #define DRAIN_MS        20 /* upkeep while leaderships are handed over */
 #define PARKED_RETRY_MS 50
 /* Payloads of the newest entries kept in memory, all groups of a loop together. */
-#define CACHE_BYTES_MAX (128 * 1024 * 1024)
+#define CACHE_BYTES_MAX ((uint64_t)128 * 1024 * 1024)
 
 struct node_replica *node__host_replica(struct node_host *host, uint64_t group_id)
 {
@@ -330,6 +330,7 @@ static void turn(void *ctx, uint64_t now_ms)
     if (host->retry_parked) {
         host->retry_parked = false;
         node__revision_retry(host);
+        node__forward_retry(host);
         node__host_unpark(host);
     }
     do {
@@ -461,7 +462,7 @@ void node_host_destroy(struct node_host *host)
 
     HASH_ITER(hh, host->askers, asker, next)
     {
-        HASH_DEL(host->askers, asker);
+        HASH_DEL(host->askers, asker); /* NOLINT(clang-analyzer-unix.Malloc): uthash */
         free(asker);
     }
     node_oracle_close(&host->oracle);

@@ -114,13 +114,14 @@ struct node_host {
     struct node_log_task *log_task; /* being filled in this turn */
     struct node_op *forwarded;      /* uthash by seq */
     struct fl_list unfinished;      /* writes of this node in order of seq */
-    uint64_t next_seq;              /* index + a multiple of NODE_HOSTS_MAX (ND-2) */
+    uint64_t next_seq;              /* index + a multiple of NODE_HOSTS_MAX (ND-10) */
     uint64_t next_stream;
     struct fl_list ops; /* accepted ops, for shutting down */
     size_t op_count;
     struct fl_list homeless; /* parked ops of groups that have no replica here */
     size_t parked_count;     /* those, and those parked at replicas */
     bool retry_parked;
+    bool some_moved;                  /* forwarded ops with moved_ms set */
     struct fl_list snapshots_waiting; /* streams out that have not begun */
     unsigned snapshots_active;
     uint64_t snapshots_paid_us; /* no further chunk before this time */
@@ -168,8 +169,8 @@ bool node__host_send(struct node_host *host,
 void node__host_bad_message(struct node_host *host, uint64_t peer, const char *what);
 /* The highest revision seen, of the node and of the oracle's client. */
 void node__saw_revision(struct node_host *host, uint64_t revision);
-/* True: `group_id` lives on another loop of this node, which got a copy of the message (ND-2: a peer
- * with another number of loops sends on lanes that are ours in turn). */
+/* True: `group_id` lives on another loop of this node, which got a copy of the message (ND-10: a
+ * peer with another number of loops sends on lanes that are ours in turn). */
 bool node__host_is_elsewhere(struct node_host *host,
                              uint64_t group_id,
                              uint64_t peer,
@@ -253,7 +254,7 @@ void node__replica_applied(struct node_task *task);
 /* --- replica_log.c --- */
 void node__replica_persist(struct node_replica *replica, const struct raft_persist *record);
 void node__host_submit_log(struct node_host *host);
-void node__replica_fetch(struct node_replica *replica, const struct raft_fetch *fetch);
+void node__replica_fetch(struct node_replica *replica, const struct raft_fetch *want);
 void node__replica_truncate(struct node_replica *replica);
 /* The log writer's batch hook; `context` is the node. */
 void node__log_write_batch(void *context, struct node_task *list);
@@ -305,8 +306,10 @@ void node__forward_send(struct node_op *op, uint64_t peer);
 /* False: not connected; the op is as before. */
 bool node__forward_try(struct node_op *op, uint64_t peer);
 void node__forward_forget(struct node_op *op);
-/* The group has a new leader: what still waits at another node is sent there. */
+/* The group has a new leader: what still waits at another node is sent there if it stays
+ * unanswered, by node__forward_retry. */
 void node__forward_leader_changed(struct node_host *host, uint64_t group_id, uint64_t leader);
+void node__forward_retry(struct node_host *host);
 void node__forward_request(struct node_host *host, uint64_t peer, struct fl_bytes body);
 void node__forward_reply(struct node_host *host, uint64_t peer, struct fl_bytes body);
 void node__forward_peer_down(struct node_host *host, uint64_t peer);

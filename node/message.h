@@ -12,7 +12,7 @@
 #include "raftgroup/raft.h"
 
 #define NODE_MESSAGE_RESULT_BYTES_MAX (FL_FRAME_BYTES_MAX / 2 - 1024) /* with a head: a message */
-#define NODE_MESSAGE_CHUNK_BYTES_MAX  (256 * 1024)                    /* of a snapshot */
+#define NODE_MESSAGE_CHUNK_BYTES_MAX  ((size_t)256 * 1024)            /* of a snapshot */
 
 enum node_message_kind {
     NODE_MESSAGE_RAFT = 1,

@@ -267,8 +267,7 @@ static void create_loops(struct node *node)
 
         node->hosts[i] = node_host_create(node, i);
         hooks = node_host_loop_hooks(node->hosts[i]);
-        (void)snprintf(
-            name, sizeof(node->loop_names[i]), i == 0 ? "system" : "raft-%u", i);
+        (void)snprintf(name, sizeof(node->loop_names[i]), i == 0 ? "system" : "raft-%u", i);
         node->loops[i] = node_loop_create(name, &hooks);
         options.loop = node->loops[i];
         fill_hello(node, &options.self);
@@ -306,6 +305,7 @@ static enum fl_status create_listener(struct node *node, char *why, size_t why_b
 {
     const struct node_url_list *list = &node->options->listen_peer_urls;
     struct node_transport *lanes[NODE_LANES_MAX] = {NULL};
+    unsigned loops = node->host_count - 1; /* raft loops */
     struct node_listener_options options = {
         .loop = node->loops[0],
         .urls = list->urls,
@@ -316,10 +316,11 @@ static enum fl_status create_listener(struct node *node, char *why, size_t why_b
         .check = node__peer_check,
     };
 
+    fl_assert(loops != 0);
     /* A peer with more loops than we have is served by ours in turn: hosts pass messages on. */
     lanes[NODE_LANE_SYSTEM] = node->transports[0];
     for (unsigned i = NODE_LANE_RAFT; i < NODE_LANES_MAX; i++) {
-        lanes[i] = node->transports[1 + (i - NODE_LANE_RAFT) / 2 % (node->host_count - 1)];
+        lanes[i] = node->transports[1 + (i - NODE_LANE_RAFT) / 2 % loops];
     }
     fill_hello(node, &options.self);
     return node_listener_create(&node->listener, &options, why, why_bytes);

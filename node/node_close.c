@@ -242,7 +242,7 @@ static void wait_a_little(struct node *node)
     struct timespec until;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += POLL_MS * 1000 * 1000;
+    until.tv_nsec += POLL_MS * 1000000L;
     if (until.tv_nsec >= 1000000000) {
         until.tv_nsec -= 1000000000;
         until.tv_sec++;

@@ -37,8 +37,8 @@ struct node_deadline {
 enum node_op_kind {
     NODE_OP_WRITE,
     NODE_OP_READ,
-    NODE_OP_HASH,     /* of the replica on this node, as fresh as a linearizable read */
-    NODE_OP_NOW, /* only the keyspace's revision of now, confirmed; no group */
+    NODE_OP_HASH, /* of the replica on this node, as fresh as a linearizable read */
+    NODE_OP_NOW,  /* only the keyspace's revision of now, confirmed; no group */
 };
 
 enum node_op_state {
@@ -88,6 +88,7 @@ struct node_op {
     uint64_t at_revision;      /* read: snapshot revision; 0: newest */
 
     uint64_t peer;     /* FORWARDED: node it was sent to */
+    uint64_t moved_ms; /* FORWARDED: another node leads since then; 0: not that we knew */
     uint64_t revision; /* write: the oracle's for this proposal, 0: none or not needed */
     raft_index index;  /* PROPOSED: position; reads: what must be applied */
     raft_term term;    /* PROPOSED */

@@ -83,7 +83,7 @@ static void route(struct node_op *op)
     op->state = NODE_OP_ROUTING;
     if (op->kind == NODE_OP_NOW) {
         route_revision(op);
-    } else if (op->hops > HOPS_MAX) {
+    } else if (op->hops > HOPS_MAX) { /* NOLINT(bugprone-branch-clone): asked in this order */
         node__op_park(op);
     } else if (replica == NULL) {
         forward_to_members(op, FL_NOT_HERE);
@@ -112,7 +112,7 @@ static void route(struct node_op *op)
 
 uint64_t node__host_next_seq(struct node_host *host)
 {
-    /* ND-2: every loop has residues of its own, so a reply tells by its seq whose it is. */
+    /* ND-10: every loop has residues of its own, so a reply tells by its seq whose it is. */
     host->next_seq += NODE_HOSTS_MAX;
     return host->next_seq;
 }

@@ -455,7 +455,8 @@ void node__replica_early_election(struct node_replica *replica)
     }
     node_wheel_set(&host->wheel,
                    &replica->early_timer.timer,
-                   host->now_ms + 2 * HEIR_GAP_MS + fl_prng_below(&host->prng, HEIR_GAP_MS));
+                   host->now_ms + 2 * (uint64_t)HEIR_GAP_MS +
+                       fl_prng_below(&host->prng, HEIR_GAP_MS));
 }
 
 void node__replica_peer_down(struct node_replica *replica, uint64_t peer)

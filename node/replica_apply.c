@@ -9,10 +9,10 @@
 
 /* One task, and what may be outside per group: enough to keep the apply thread busy. */
 #define TASK_ENTRIES_MAX  512
-#define TASK_BYTES_MAX    (1024 * 1024)
-#define OUTSIDE_BYTES_MAX (8 * 1024 * 1024)
+#define TASK_BYTES_MAX    ((uint64_t)1024 * 1024)
+#define OUTSIDE_BYTES_MAX ((uint64_t)8 * 1024 * 1024)
 #define ENTRY_OVERHEAD    64
-#define FETCH_BYTES_MAX   (4 * 1024 * 1024)
+#define FETCH_BYTES_MAX   ((uint64_t)4 * 1024 * 1024)
 #define FETCH_ENTRIES_MAX 8192
 
 /* --- out ------------------------------------------------------------------------------------ */

@@ -12,12 +12,12 @@
 #include <time.h>
 
 /* What one read for a laggard brings back. */
-#define FETCH_BYTES_MAX (4 * 1024 * 1024)
+#define FETCH_BYTES_MAX ((uint64_t)4 * 1024 * 1024)
 /* Truncation goes in steps, unless bytes press: each costs a state record. */
 #define TRUNCATE_STEP 1000
 /* Measured with 64 and 512 clients over 8 ranges: 15 % less CPU per write, 25 % more writes. */
 #define LINGER_ENTRIES 4
-#define LINGER_NS      (200 * 1000)
+#define LINGER_NS      200000
 
 struct pending_write {
     struct node_log_write write; /* entries is set when the task is submitted */

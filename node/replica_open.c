@@ -19,7 +19,7 @@
 #define INITIAL_INDEX 5
 #define INITIAL_TERM  5
 /* Entries given to relearn in one read. */
-#define RELEARN_BYTES_MAX (4 * 1024 * 1024)
+#define RELEARN_BYTES_MAX ((uint64_t)4 * 1024 * 1024)
 
 static const struct node_log_group_boot *found_log(const struct node *node, uint64_t group_id)
 {

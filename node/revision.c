@@ -316,8 +316,7 @@ static bool client_turn(struct node_host *host)
 static void find_oracle(struct node_host *host)
 {
     struct node_replica *first = node__host_replica(host, PLACEMENT_FIRST_RANGE_ID);
-    const struct shard_range *range =
-        placement_map_view_group(host->map, PLACEMENT_FIRST_RANGE_ID);
+    const struct shard_range *range = placement_map_view_group(host->map, PLACEMENT_FIRST_RANGE_ID);
 
     if (first != NULL && first->leader_node != 0) {
         node_oracle_client_set_oracle(&host->client, first->leader_node, first->term);

@@ -432,7 +432,7 @@ static void start_spread(struct node_task *task)
 {
     struct spread *spread = fl_container_of(task, struct spread, task);
 
-    spread->host->spreads++; /* the loop is not quiet before it is answered (ND-1) */
+    spread->host->spreads++; /* the loop is not quiet before it is answered (ND-6) */
     start(spread);
 }
 
@@ -446,7 +446,8 @@ static void submit_spread(struct node *node,
     struct spread *spread = fl_xcalloc(1, sizeof(*spread));
 
     spread->node = node;
-    spread->host = node__host_of(node, PLACEMENT_FIRST_RANGE_ID); /* it knows of compactions first */
+    spread->host =
+        node__host_of(node, PLACEMENT_FIRST_RANGE_ID); /* it knows of compactions first */
     spread->request = request;
     spread->map = map;
     spread->first = first;

@@ -345,6 +345,18 @@ static void refuse(struct node_host *host,
     acknowledge(&in, status, false);
 }
 
+/* A sender that begins anew has given up what came before; false while another thread holds that.
+ */
+static bool make_room(struct node_replica *replica)
+{
+    struct node_snapshot_in *old = replica->snapshot_in;
+
+    if (old != NULL) {
+        give_up(old, FL_TIMEOUT);
+    }
+    return replica->snapshot_in == NULL;
+}
+
 static void begin(struct node_host *host, uint64_t peer, const struct node_snapshot_piece *piece)
 {
     struct node_replica *replica = node__host_replica(host, piece->group);
@@ -358,12 +370,9 @@ static void begin(struct node_host *host, uint64_t peer, const struct node_snaps
         refuse(host, peer, piece, FL_NOT_HERE);
         return;
     }
-    if (replica->snapshot_in != NULL) {
-        give_up(replica->snapshot_in, FL_TIMEOUT); /* its sender began anew */
-        if (replica->snapshot_in != NULL) {
-            refuse(host, peer, piece, FL_NOT_READY);
-            return;
-        }
+    if (!make_room(replica)) {
+        refuse(host, peer, piece, FL_NOT_READY);
+        return;
     }
     status = raft_step(replica->raft, host->now_ms, &piece->offer, NULL, &lo, &hi);
     node__host_dirty(replica);
@@ -548,8 +557,7 @@ machine_position(struct node *node, uint64_t group, raft_index *index, raft_term
 }
 
 /* True when the log holds, or begins behind, the entry the machine has applied last. */
-static bool
-log_reaches(const struct node_log_group_boot *log, raft_index index, raft_term term)
+static bool log_reaches(const struct node_log_group_boot *log, raft_index index, raft_term term)
 {
     raft_term found = log->truncated_term;
 
