@@ -141,7 +141,7 @@ medians() {
         def median: sort | if length == 0 then 0 elif length % 2 == 1 then .[length / 2 | floor]
             else (.[length / 2 - 1] + .[length / 2]) / 2 end;
         def part: if .put.count > 0 then .put else .get end;
-        group_by([.clients, .system])[] | [
+        group_by([.clients, (.system | split("/")[0]), (.system | split("/")[1] // 0 | tonumber)])[] | [
             (.[0].clients), .[0].system,
             (map(.ops_per_s) | median), (map(.ops_per_s) | min), (map(.ops_per_s) | max),
             (map(part.p50_us) | median) / 1000, (map(part.p99_us) | median) / 1000,

@@ -17,6 +17,9 @@ static void note_seen(void *context, uint32_t version, const struct lin_op *op)
     if (op->ret < facts->seen) {
         facts->seen = op->ret;
     }
+    if (op->source->revision > 0 && op->source->revision < facts->seen_revision) {
+        facts->seen_revision = op->source->revision;
+    }
 }
 
 static void note_writers(struct checker *checker,
@@ -62,6 +65,7 @@ static void gather_facts(struct checker *checker)
 
     for (size_t i = 0; i < history->version_count; i++) {
         checker->versions[i].seen = HISTORY_NEVER;
+        checker->versions[i].seen_revision = HISTORY_NEVER;
     }
     checker->revisions = true;
     for (size_t i = 0; i < history->op_count; i++) {
@@ -188,26 +192,47 @@ static bool is_invisible(const struct checker *checker, const struct lin_op *op)
            checker->versions[act->version].seen == HISTORY_NEVER && !checker->indirect[act->key];
 }
 
-static int64_t hint_of(const struct checker *checker, const struct lin_op *op)
+/* Where an unanswered operation stands by what its readers say: at the mod revision they reported,
+ * else just before the first of them. */
+static int64_t
+reported_hint(const struct checker *checker, const struct history_acts *acts, bool *rough)
 {
-    const struct history_acts *acts = history_op_branch(op->source);
+    int64_t hint = HISTORY_NEVER - 1;
 
-    if (op->ret == HISTORY_NEVER) {
-        return HISTORY_NEVER;
-    }
-    if (!checker->revisions) {
-        return op->ret;
-    }
-    if (op->source->revision > 0) {
-        return op->source->revision;
-    }
+    *rough = false;
     for (size_t i = 0; i < acts->count; i++) {
-        if (acts->items[i].kind == HISTORY_PUT &&
-            checker->versions[acts->items[i].version].revision > 0) {
-            return checker->versions[acts->items[i].version].revision;
+        const struct version_facts *facts = &checker->versions[acts->items[i].version];
+
+        if (acts->items[i].kind == HISTORY_PUT && facts->revision > 0) {
+            return 2 * facts->revision;
+        }
+        if (acts->items[i].kind == HISTORY_PUT && facts->seen_revision != HISTORY_NEVER) {
+            hint = 2 * facts->seen_revision - 1;
         }
     }
-    return HISTORY_NEVER - 1;
+    *rough = true;
+    return hint;
+}
+
+/* Rule 6. Operations at one revision: the write, then those that saw it. */
+static int64_t hint_of(const struct checker *checker, struct lin_op *op)
+{
+    const struct history_acts *acts = op->succeeded == 0 ? &op->source->no : &op->source->yes;
+
+    if (op->ret == HISTORY_NEVER || !checker->revisions) {
+        return op->ret;
+    }
+    if (op->source->revision == 0) {
+        return reported_hint(checker, acts, &op->rough);
+    }
+    for (size_t i = 0; i < acts->count; i++) {
+        const struct history_act *act = &acts->items[i];
+
+        if (act->kind == HISTORY_PUT || (act->kind == HISTORY_DELETE && act->deleted != 0)) {
+            return 2 * op->source->revision;
+        }
+    }
+    return 2 * op->source->revision + 1;
 }
 
 static bool reads_many(const struct history_op *source)

@@ -14,6 +14,7 @@ struct lin_op {
     int64_t call;
     int64_t ret;         /* HISTORY_NEVER: may be left out */
     int64_t hint;        /* rule 6 */
+    bool rough;          /* the hint is only an upper bound */
     uint32_t only_key;   /* rule 7: just this key of a read, or LIN_ALL_KEYS */
     uint32_t before;     /* rule 4: must be placed earlier, or LIN_NONE */
     uint32_t lone_write; /* rule 5: the only key an optional operation writes, or LIN_NONE */
@@ -27,6 +28,7 @@ struct version_facts {
     const struct history_op *writer; /* one of them */
     int64_t seen;                    /* earliest return of an operation that saw it */
     int64_t revision;                /* as readers reported it, or 0 */
+    int64_t seen_revision;           /* smallest header revision of an answer that saw it */
 };
 
 struct checker {

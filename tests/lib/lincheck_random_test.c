@@ -179,6 +179,7 @@ static enum lincheck_verdict compare_once(struct fl_prng *prng, uint64_t seed)
                                  .open_percent = (int)fl_prng_below(prng, 4) * 20,
                                  .range_percent = 25,
                                  .repeat_values = fl_prng_below(prng, 4) == 0,
+                                 .wide_ranges = fl_prng_below(prng, 2) == 0,
                                  .revisions = fl_prng_below(prng, 2) == 0};
     bool damaged = fl_prng_below(prng, 2) == 0;
     struct lincheck_result result;
@@ -246,6 +247,36 @@ static void test_against_oracle(void **unused)
     assert_true(verdicts[LINCHECK_OK] > 4000 && verdicts[LINCHECK_BAD] > 4000);
 }
 
+/* An honest history of the shape must be found good by both checkers. */
+static void check_honest(const struct random_shape *shape, uint64_t seed)
+{
+    struct lincheck_result result;
+    struct revcheck_result revisions;
+    struct fl_prng prng;
+    size_t count;
+    struct random_plan *plans;
+    struct history *history;
+
+    fl_prng_seed(&prng, seed);
+    plans = random_history(&prng, shape, &count);
+    history = parse_plans(plans, count);
+    lincheck_run(history, BUDGET, &result);
+    print_message("seed %llu: %zu operations, %zu open, %zu dropped, %zu groups, %llu states\n",
+                  (unsigned long long)seed,
+                  result.checked,
+                  result.unknown,
+                  result.dropped,
+                  result.groups,
+                  (unsigned long long)result.states);
+    if (result.verdict != LINCHECK_OK) {
+        fail_msg("seed %llu: %d %s", (unsigned long long)seed, result.verdict, result.detail);
+    }
+    revcheck_run(history, REVCHECK_STRICT, &revisions);
+    assert_int_equal(revisions.verdict, shape->revisions ? LINCHECK_OK : LINCHECK_UNDECIDED);
+    history_destroy(history);
+    free(plans);
+}
+
 /* Goal: histories as long as a chaos run's are decided, with and without revisions to follow. */
 static void test_long_honest(void **unused)
 {
@@ -257,31 +288,27 @@ static void test_long_honest(void **unused)
                                      .open_percent = seed % 2 == 0 ? 0 : 3,
                                      .range_percent = 10,
                                      .revisions = seed % 3 != 0};
-        struct lincheck_result result;
-        struct revcheck_result revisions;
-        struct fl_prng prng;
-        size_t count;
-        struct random_plan *plans;
-        struct history *history;
 
-        fl_prng_seed(&prng, seed);
-        plans = random_history(&prng, &shape, &count);
-        history = parse_plans(plans, count);
-        lincheck_run(history, BUDGET, &result);
-        print_message("seed %llu: %zu operations, %zu open, %zu dropped, %zu groups, %llu states\n",
-                      (unsigned long long)seed,
-                      result.checked,
-                      result.unknown,
-                      result.dropped,
-                      result.groups,
-                      (unsigned long long)result.states);
-        if (result.verdict != LINCHECK_OK) {
-            fail_msg("seed %llu: %d %s", (unsigned long long)seed, result.verdict, result.detail);
-        }
-        revcheck_run(history, REVCHECK_STRICT, &revisions);
-        assert_int_equal(revisions.verdict, shape.revisions ? LINCHECK_OK : LINCHECK_UNDECIDED);
-        history_destroy(history);
-        free(plans);
+        check_honest(&shape, seed);
+    }
+}
+
+/* Goal: so are histories whose ranges connect all keys, with twice the share of unanswered
+ * operations a chaos run has; there the search alone gets lost, following the revisions must be
+ * enough. */
+static void test_long_honest_connected(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct random_shape shape = {.clients = 16,
+                                     .keys = 24,
+                                     .per_client = 300,
+                                     .open_percent = 1 + (int)seed % 2,
+                                     .range_percent = 10,
+                                     .wide_ranges = true,
+                                     .revisions = true};
+
+        check_honest(&shape, seed);
     }
 }
 
@@ -355,6 +382,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_oracle),
         cmocka_unit_test(test_long_honest),
+        cmocka_unit_test(test_long_honest_connected),
         cmocka_unit_test(test_long_damaged),
     };
 

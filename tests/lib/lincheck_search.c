@@ -15,13 +15,17 @@
  *     operations directly before that one; without any, X can be left out. So what follows the row
  *     must touch each of its members that no later member touches, and X is not tried when nothing
  *     that may come next touches it. If X writes one key, a blind write to that key next would make
- *     X useless: the key is marked UNNOTICED until somebody looks at it, and who looks must not be
- *     contradicted by what X wrote.
+ *     X useless: the key is marked UNNOTICED until somebody looks at it. If that key is also all
+ *     that X compares, X is tried only when something that may come next needs it: fits what X
+ *     wrote, and not what was there before.
  *  6. Where revisions are recorded, candidates are tried in their order: for a correct history the
  *     first descent succeeds. They are a hint only; a wrong one costs time, not truth.
+ *     So where they are, a guided descent comes before the search: it takes the operations strictly
+ *     in that order, and an unanswered one only when the next in order needs it. Its success is a
+ *     proof like any other; its failure is none.
  *  7. Reads of several keys are first cut into reads of one key (a necessary condition, checked on
  *     small groups, which gives short answers for broken histories), then checked whole. */
-#include "tests/lib/lincheck_internal.h"
+#include "tests/lib/lincheck_search.h"
 
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
@@ -31,398 +35,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNNOTICED (UINT64_C(1) << 32) /* rule 5: bit beside the version in a key's state */
-
-/* --- one search over one group -------------------------------------------------------------- */
-
-/* Calls and returns in time order as a doubly linked list; index 0 is the head. */
-struct entry {
-    uint32_t op;
-    bool is_return;
-    uint32_t next, previous;
-};
-
-struct undo {
-    uint32_t key;
-    uint64_t old;
-};
-
-struct frame {
-    size_t first, last, next; /* candidates: [first, last), the next to try */
-    bool complete;            /* unanswered operations are among the candidates (rule 5) */
-    size_t undo_mark;
-    uint32_t placed; /* by this frame, or LIN_NONE */
-};
-
-struct search {
-    struct checker *checker;
-    const struct lin_op *ops;
-    uint32_t op_count;
-    struct entry *entries;
-    uint32_t *call_entry, *return_entry;
-    bool *placed;
-    uint32_t mandatory_left;
-    uint64_t *state;  /* per key: version, UNNOTICED */
-    uint32_t *unread; /* per version: unplaced operations that saw it (rule 2) */
-    uint64_t hash[2]; /* of placed set and state */
-    struct undo *undos;
-    size_t undo_count, undo_capacity;
-    uint32_t
-        mark_key; /* rule 5: the only key written by the operation being applied, or LIN_NONE */
-    uint32_t *candidates; /* stack, cut by frames */
-    size_t candidate_count, candidate_capacity;
-    struct frame *frames;
-    size_t frame_count, frame_capacity;
-    uint64_t (*visited)[2]; /* open addressing, {0,0} is free */
-    size_t visited_count, visited_capacity;
-    uint32_t least_left; /* fewest unplaced seen at a dead end */
-};
-
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static void hash_toggle(struct search *search, uint64_t what, uint64_t value)
-{
-    uint64_t h = mix(what * UINT64_C(0x9e3779b97f4a7c15) + mix(value + 1));
-
-    search->hash[0] ^= h;
-    search->hash[1] ^= mix(h + UINT64_C(0xd1b54a32d192ed03));
-}
-
-static void state_set(struct search *search, uint32_t key, uint64_t value)
-{
-    uint64_t old = search->state[key];
-
-    if (old == value) {
-        return;
-    }
-    fl_grow(&search->undos, &search->undo_capacity, search->undo_count + 1, sizeof(*search->undos));
-    search->undos[search->undo_count++] = (struct undo){key, old};
-    hash_toggle(search, key, old);
-    hash_toggle(search, key, value);
-    search->state[key] = value;
-}
-
-static void state_undo(struct search *search, size_t mark)
-{
-    while (search->undo_count > mark) {
-        struct undo undo = search->undos[--search->undo_count];
-
-        hash_toggle(search, undo.key, search->state[undo.key]);
-        hash_toggle(search, undo.key, undo.old);
-        search->state[undo.key] = undo.old;
-    }
-}
-
-static uint32_t version_in(uint64_t state)
-{
-    return (uint32_t)state;
-}
-
-static void notice(struct search *search, uint32_t key)
-{
-    state_set(search, key, search->state[key] & ~UNNOTICED);
-}
-
-/* --- what an operation saw ------------------------------------------------------------------ */
-
-bool lincheck__concerns(const struct lin_op *op, uint32_t key)
-{
-    return op->only_key == LIN_ALL_KEYS || op->only_key == key;
-}
-
-static bool written_before(const struct history_acts *acts, size_t at)
-{
-    for (size_t i = 0; i < at; i++) {
-        if (acts->items[i].key == acts->items[at].key && acts->items[i].kind != HISTORY_GET) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void lincheck__for_each_seen(const struct lin_op *op, lin_seen_fn visit, void *context)
-{
-    const struct history_op *source = op->source;
-    const struct history_acts *acts = op->succeeded == 0 ? &source->no : &source->yes;
-
-    for (size_t i = 0; op->succeeded == 1 && i < source->cmp_count; i++) {
-        if (source->cmps[i].equal && source->cmps[i].version != HISTORY_ABSENT) {
-            visit(context, source->cmps[i].version, op);
-        }
-    }
-    for (size_t i = 0; source->known && i < acts->count; i++) {
-        const struct history_act *act = &acts->items[i];
-
-        if (act->kind == HISTORY_GET && act->version != HISTORY_ABSENT &&
-            lincheck__concerns(op, act->key) && !written_before(acts, i)) {
-            visit(context, act->version, op);
-        }
-    }
-}
-
-static void unread_add(void *context, uint32_t version, const struct lin_op *op)
-{
-    (void)op;
-    ((struct search *)context)->unread[version]++;
-}
-
-static void unread_remove(void *context, uint32_t version, const struct lin_op *op)
-{
-    (void)op;
-    ((struct search *)context)->unread[version]--;
-}
-
-/* --- applying one operation ----------------------------------------------------------------- */
-
-static bool compares_hold(struct search *search, const struct history_op *source)
-{
-    bool all = true;
-
-    for (size_t i = 0; i < source->cmp_count; i++) {
-        const struct history_cmp *cmp = &source->cmps[i];
-        uint32_t version = version_in(search->state[cmp->key]);
-
-        notice(search, cmp->key);
-        if (cmp->equal) {
-            all = all && version == cmp->version;
-        } else {
-            all = all && version != HISTORY_ABSENT && version != cmp->version;
-        }
-    }
-    return all;
-}
-
-static bool write_key(struct search *search, uint32_t key, uint32_t version)
-{
-    uint64_t state = search->state[key];
-    uint32_t old = version_in(state);
-
-    if ((state & UNNOTICED) != 0) {
-        return false; /* rule 5 */
-    }
-    if (old != HISTORY_ABSENT && old != version && search->unread[old] != 0 &&
-        search->checker->versions[old].writers == 1) {
-        return false; /* rule 2 */
-    }
-    state_set(search, key, version);
-    return true;
-}
-
-static bool act_once(struct search *search, const struct lin_op *op, const struct history_act *act)
-{
-    uint32_t version = version_in(search->state[act->key]);
-
-    if (!lincheck__concerns(op, act->key)) {
-        return true;
-    }
-    if (act->kind == HISTORY_PUT) {
-        return write_key(search, act->key, act->version);
-    }
-    if (act->kind == HISTORY_GET) {
-        if (!op->source->known) {
-            return true;
-        }
-        notice(search, act->key);
-        return version == act->version;
-    }
-    if (op->source->known && act->deleted >= 0) {
-        notice(search, act->key);
-        if ((version != HISTORY_ABSENT) != (act->deleted == 1)) {
-            return false;
-        }
-    }
-    return write_key(search, act->key, HISTORY_ABSENT);
-}
-
-/* The only key these acts write, or LIN_NONE when they write none or several. */
-static uint32_t only_written_key(const struct history_acts *acts)
-{
-    uint32_t key = LIN_NONE;
-
-    for (size_t i = 0; i < acts->count; i++) {
-        if (acts->items[i].kind == HISTORY_GET) {
-            continue;
-        }
-        if (key != LIN_NONE && key != acts->items[i].key) {
-            return LIN_NONE;
-        }
-        key = acts->items[i].key;
-    }
-    return key;
-}
-
-/* Rule 5: what an unanswered operation wrote alone has to be looked at. */
-static void mark_unnoticed(struct search *search, uint32_t key, uint32_t version_before)
-{
-    if (version_in(search->state[key]) != version_before) {
-        state_set(search, key, search->state[key] | UNNOTICED);
-    }
-}
-
-/* Executes the operation on the state; the caller undoes to its mark if it does not fit. */
-static bool apply(struct search *search, const struct lin_op *op)
-{
-    const struct history_op *source = op->source;
-    const struct history_acts *acts;
-    bool holds = compares_hold(search, source);
-    uint32_t lone;
-    uint32_t before;
-
-    if (op->succeeded >= 0 && holds != (op->succeeded == 1)) {
-        return false;
-    }
-    acts = holds ? &source->yes : &source->no;
-    lone = op->ret == HISTORY_NEVER ? only_written_key(acts) : LIN_NONE;
-    before = lone != LIN_NONE ? version_in(search->state[lone]) : HISTORY_ABSENT;
-    for (size_t i = 0; i < acts->count; i++) {
-        if (!act_once(search, op, &acts->items[i])) {
-            return false;
-        }
-    }
-    if (lone != LIN_NONE) {
-        mark_unnoticed(search, lone, before);
-    }
-    return true;
-}
-
-static bool changed_since(const struct search *search, size_t mark)
-{
-    for (size_t i = mark; i < search->undo_count; i++) {
-        struct undo undo = search->undos[i];
-
-        if (version_in(undo.old) != version_in(search->state[undo.key])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* --- the list of open calls and returns ----------------------------------------------------- */
-
-static void unlink_entry(struct search *search, uint32_t at)
-{
-    struct entry *entry = &search->entries[at];
-
-    search->entries[entry->previous].next = entry->next;
-    search->entries[entry->next].previous = entry->previous;
-}
-
-static void relink_entry(struct search *search, uint32_t at)
-{
-    struct entry *entry = &search->entries[at];
-
-    search->entries[entry->previous].next = at;
-    search->entries[entry->next].previous = at;
-}
-
-static void place(struct search *search, uint32_t op)
-{
-    search->placed[op] = true;
-    hash_toggle(search, UINT64_C(1) << 40 | op, 0);
-    unlink_entry(search, search->call_entry[op]);
-    if (search->return_entry[op] != 0) {
-        unlink_entry(search, search->return_entry[op]);
-        search->mandatory_left--;
-    }
-}
-
-static void unplace(struct search *search, uint32_t op)
-{
-    if (search->return_entry[op] != 0) {
-        relink_entry(search, search->return_entry[op]);
-        search->mandatory_left++;
-    }
-    relink_entry(search, search->call_entry[op]);
-    hash_toggle(search, UINT64_C(1) << 40 | op, 0);
-    search->placed[op] = false;
-}
-
-/* Applies and places; false (nothing changed) when the operation does not fit here. */
-static bool try_place(struct search *search, uint32_t op, bool *changes)
-{
-    const struct lin_op *lin = &search->ops[op];
-    size_t mark = search->undo_count;
-
-    lincheck__for_each_seen(lin, unread_remove, search);
-    if (!apply(search, lin)) {
-        state_undo(search, mark);
-        lincheck__for_each_seen(lin, unread_add, search);
-        return false;
-    }
-    *changes = changed_since(search, mark);
-    place(search, op);
-    return true;
-}
-
-static void take_back(struct search *search, uint32_t op, size_t mark)
-{
-    unplace(search, op);
-    state_undo(search, mark);
-    lincheck__for_each_seen(&search->ops[op], unread_add, search);
-}
-
-/* --- memory of visited states --------------------------------------------------------------- */
-
-static bool visited_insert(uint64_t (*table)[2], size_t capacity, const uint64_t hash[2])
-{
-    for (size_t i = hash[0] & (capacity - 1);; i = (i + 1) & (capacity - 1)) {
-        if (table[i][0] == hash[0] && table[i][1] == hash[1]) {
-            return false;
-        }
-        if (table[i][0] == 0 && table[i][1] == 0) {
-            table[i][0] = hash[0];
-            table[i][1] = hash[1];
-            return true;
-        }
-    }
-}
-
-static bool is_open(const struct search *search, uint32_t op)
-{
-    return search->return_entry[op] == 0;
-}
-
-/* True when this (set, state, row) is new. The row of unanswered operations placed last belongs to
- * it: it restricts what may follow (rule 5), so failing with it proves nothing without it. */
-static bool visit(struct search *search)
-{
-    uint64_t hash[2] = {search->hash[0], search->hash[1]};
-
-    for (size_t i = search->frame_count; i > 0; i--) {
-        uint32_t member = search->frames[i - 1].placed;
-
-        if (member == LIN_NONE || !is_open(search, member)) {
-            break;
-        }
-        hash[0] += mix(member + 1);
-        hash[1] += mix((uint64_t)member + UINT64_C(0x5851f42d4c957f2d));
-    }
-    if ((search->visited_count + 1) * 2 > search->visited_capacity) {
-        size_t capacity = search->visited_capacity != 0 ? search->visited_capacity * 2 : 1024;
-        uint64_t(*table)[2] = fl_xcalloc(capacity, sizeof(*table));
-
-        for (size_t i = 0; i < search->visited_capacity; i++) {
-            if (search->visited[i][0] != 0 || search->visited[i][1] != 0) {
-                (void)visited_insert(table, capacity, search->visited[i]);
-            }
-        }
-        free(search->visited);
-        search->visited = table;
-        search->visited_capacity = capacity;
-    }
-    if (!visited_insert(search->visited, search->visited_capacity, hash)) {
-        return false;
-    }
-    search->visited_count++;
-    return true;
-}
-
-/* --- the descent ---------------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------------------------------
+ */
 
 static void push_frame(struct search *search, size_t first)
 {
@@ -482,182 +96,11 @@ static bool is_pure(const struct lin_op *op)
     return op->succeeded >= 0;
 }
 
-static bool acts_concern(const struct lin_op *op,
-                         const struct history_acts *acts,
-                         uint32_t key,
-                         bool writes_only)
+/* Candidates only when nothing else leads on: operations that may be left out and, in the guided
+ * descent, those whose place in the order is not known exactly. */
+static bool comes_in_late(const struct search *search, uint32_t op)
 {
-    for (size_t i = 0; i < acts->count; i++) {
-        if (acts->items[i].key == key && lincheck__concerns(op, key) &&
-            !(writes_only && acts->items[i].kind == HISTORY_GET)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Does the operation name the key, or with `writes_only`, perhaps write it? */
-static bool op_concerns(const struct lin_op *op, uint32_t key, bool writes_only)
-{
-    const struct history_op *source = op->source;
-
-    for (size_t i = 0; !writes_only && i < source->cmp_count; i++) {
-        if (source->cmps[i].key == key) {
-            return true;
-        }
-    }
-    return (op->succeeded != 0 && acts_concern(op, &source->yes, key, writes_only)) ||
-           (op->succeeded != 1 && acts_concern(op, &source->no, key, writes_only));
-}
-
-static bool concerns_written(const struct lin_op *next, const struct history_acts *acts)
-{
-    for (size_t i = 0; i < acts->count; i++) {
-        if (acts->items[i].kind != HISTORY_GET && op_concerns(next, acts->items[i].key, false)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Rule 5: may `next` follow `open`, an operation without an answer? */
-static bool touches(const struct lin_op *open, const struct lin_op *next)
-{
-    const struct history_op *source = open->source;
-
-    if ((open->succeeded != 0 && concerns_written(next, &source->yes)) ||
-        (open->succeeded != 1 && concerns_written(next, &source->no))) {
-        return true;
-    }
-    for (size_t i = 0; i < source->cmp_count; i++) {
-        if (op_concerns(next, source->cmps[i].key, true)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Rule 5: does `next` touch every member of the row of unanswered operations placed last that no
- * later member touches? */
-static bool may_follow_row(const struct search *search, const struct lin_op *next)
-{
-    const struct frame *frames = search->frames;
-
-    for (size_t i = search->frame_count; i > 0; i--) {
-        uint32_t member = frames[i - 1].placed;
-        bool touched;
-
-        if (member == LIN_NONE || !is_open(search, member)) {
-            return true;
-        }
-        touched = touches(&search->ops[member], next);
-        for (size_t j = i; !touched && j < search->frame_count; j++) {
-            touched = touches(&search->ops[member], &search->ops[frames[j].placed]);
-        }
-        if (!touched) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool compares_key(const struct lin_op *op, uint32_t key)
-{
-    for (size_t i = 0; i < op->source->cmp_count; i++) {
-        if (op->source->cmps[i].key == key) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Do the compares that `op` is known to have passed exclude that the key holds `version`? */
-static bool compares_contradict(const struct lin_op *op, uint32_t key, uint32_t version)
-{
-    for (size_t i = 0; op->succeeded == 1 && i < op->source->cmp_count; i++) {
-        const struct history_cmp *cmp = &op->source->cmps[i];
-
-        if (cmp->key == key &&
-            (cmp->equal ? cmp->version != version
-                        : version == HISTORY_ABSENT || cmp->version == version)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Can `op` look at the key and find `version`? */
-static bool may_find(const struct lin_op *op, uint32_t key, uint32_t version)
-{
-    const struct history_acts *acts = op->succeeded == 0 ? &op->source->no : &op->source->yes;
-
-    if (compares_contradict(op, key, version)) {
-        return false;
-    }
-    for (size_t i = 0; i < acts->count && op->source->known; i++) {
-        const struct history_act *act = &acts->items[i];
-
-        if (act->key != key || !lincheck__concerns(op, key)) {
-            continue;
-        }
-        if (act->kind == HISTORY_GET) {
-            return act->version == version;
-        }
-        if (act->kind == HISTORY_DELETE && act->deleted >= 0) {
-            return (version != HISTORY_ABSENT) == (act->deleted == 1);
-        }
-        break;
-    }
-    return compares_key(op, key);
-}
-
-/* Does the operation compare keys other than `key`? */
-static bool compares_others(const struct lin_op *op, uint32_t key)
-{
-    for (size_t i = 0; i < op->source->cmp_count; i++) {
-        if (op->source->cmps[i].key != key) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Rule 5, with `open` placed: can something that may come next make use of it? `marked` is the key
- * it has marked UNNOTICED, or LIN_NONE. What touches it may also be a write to another key that it
- * compared. */
-static bool is_useful(const struct search *search, const struct lin_op *open, uint32_t marked)
-{
-    bool must_look = marked != LIN_NONE && !compares_others(open, marked);
-
-    for (uint32_t at = search->entries[0].next; at != 0; at = search->entries[at].next) {
-        const struct entry *entry = &search->entries[at];
-        const struct lin_op *next = &search->ops[entry->op];
-        bool uses;
-
-        if (entry->is_return) {
-            return false;
-        }
-        if (must_look && !is_open(search, entry->op)) {
-            uses = may_find(next, marked, version_in(search->state[marked]));
-        } else {
-            uses = touches(open, next);
-        }
-        if (uses) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The key marked UNNOTICED since `mark`, or LIN_NONE. */
-static uint32_t marked_since(const struct search *search, size_t mark)
-{
-    for (size_t i = mark; i < search->undo_count; i++) {
-        if ((search->state[search->undos[i].key] & UNNOTICED) != 0) {
-            return search->undos[i].key;
-        }
-    }
-    return LIN_NONE;
+    return lincheck__is_open(search, op) || (search->guided && search->ops[op].rough);
 }
 
 /* Adds the unanswered operations to the candidates of the top frame. */
@@ -675,12 +118,12 @@ static void complete_frame(struct search *search)
         if (entry->is_return) {
             break;
         }
-        if (!is_open(search, entry->op) || !may_come_now(search, entry->op) ||
-            !try_place(search, entry->op, &changes)) {
+        if (!comes_in_late(search, entry->op) || !may_come_now(search, entry->op) ||
+            !lincheck__try_place(search, entry->op, &changes)) {
             continue;
         }
-        useful = changes && is_useful(search, &search->ops[entry->op], marked_since(search, mark));
-        take_back(search, entry->op, mark);
+        useful = changes && lincheck__is_useful(search, entry->op, mark);
+        lincheck__take_back(search, entry->op, mark);
         if (useful) {
             push_candidate(search, entry->op);
         }
@@ -688,7 +131,8 @@ static void complete_frame(struct search *search)
     frame->last = search->candidate_count;
 }
 
-/* Opens a frame with the answered operations that can come next; rule 1 leaves one only. */
+/* Opens a frame with the answered operations that can come next; rule 1 leaves one only, so does
+ * the guided descent. */
 static void expand(struct search *search)
 {
     size_t first = search->candidate_count;
@@ -702,16 +146,21 @@ static void expand(struct search *search)
         if (entry->is_return) {
             break;
         }
-        if (is_open(search, entry->op) || !may_follow_row(search, &search->ops[entry->op]) ||
-            !try_place(search, entry->op, &changes)) {
+        if (lincheck__is_open(search, entry->op) ||
+            !lincheck__may_follow_row(search, &search->ops[entry->op]) ||
+            !lincheck__try_place(search, entry->op, &changes)) {
             continue;
         }
-        take_back(search, entry->op, mark);
+        lincheck__take_back(search, entry->op, mark);
         forced = is_pure(&search->ops[entry->op]);
         search->candidate_count = forced ? first : search->candidate_count;
         push_candidate(search, entry->op);
     }
     sort_candidates(search, first);
+    if (search->guided && !forced && search->candidate_count > first) {
+        forced = search->candidates[first] == lincheck__next_in_order(search);
+        search->candidate_count = first + forced;
+    }
     push_frame(search, first);
     search->frames[search->frame_count - 1].complete = forced;
 }
@@ -746,7 +195,7 @@ static bool blame_reader(struct search *search, uint32_t op)
     const struct history_acts *acts = history_op_branch(search->ops[op].source);
 
     for (size_t i = 0; i < acts->count; i++) {
-        struct saw saw = {version_in(search->state[acts->items[i].key]), false};
+        struct saw saw = {lincheck__version_in(search->state[acts->items[i].key]), false};
 
         if (acts->items[i].kind == HISTORY_GET || search->unread[saw.version] == 0) {
             continue;
@@ -792,7 +241,7 @@ static void describe_stuck(struct search *search, uint32_t op)
                              "%s%s=%s",
                              result->detail[0] == '\0' ? "the closest order has " : ", ",
                              history->keys[key],
-                             history_value(history, version_in(search->state[key])));
+                             history_value(history, lincheck__version_in(search->state[key])));
         }
     }
 }
@@ -819,7 +268,7 @@ static bool advance(struct search *search)
     struct frame *frame = &search->frames[search->frame_count - 1];
 
     if (frame->placed != LIN_NONE) {
-        take_back(search, frame->placed, frame->undo_mark);
+        lincheck__take_back(search, frame->placed, frame->undo_mark);
         frame->placed = LIN_NONE;
     }
     for (;;) {
@@ -834,14 +283,14 @@ static bool advance(struct search *search)
             return false;
         }
         op = search->candidates[frame->next++];
-        fits = try_place(search, op, &changes);
+        fits = lincheck__try_place(search, op, &changes);
         fl_assert(fits);
         frame->placed = op;
-        if (visit(search)) {
+        if (lincheck__visit(search)) {
             return true;
         }
         frame->placed = LIN_NONE;
-        take_back(search, op, frame->undo_mark);
+        lincheck__take_back(search, op, frame->undo_mark);
     }
 }
 
@@ -914,11 +363,11 @@ static void build_entries(struct search *search)
     free(moments);
 }
 
-enum lincheck_verdict
-lincheck__search(struct checker *checker, const struct lin_op *ops, uint32_t count)
+static enum lincheck_verdict
+search_once(struct checker *checker, const struct lin_op *ops, uint32_t count, bool guided)
 {
     const struct history *history = checker->history;
-    struct search search = {.checker = checker, .ops = ops, .op_count = count};
+    struct search search = {.checker = checker, .ops = ops, .op_count = count, .guided = guided};
     enum lincheck_verdict verdict;
 
     search.call_entry = fl_xcalloc(count, sizeof(uint32_t));
@@ -929,7 +378,7 @@ lincheck__search(struct checker *checker, const struct lin_op *ops, uint32_t cou
     search.least_left = UINT32_MAX;
     build_entries(&search);
     for (uint32_t i = 0; i < count; i++) {
-        lincheck__for_each_seen(&ops[i], unread_add, &search);
+        lincheck__expect_seen(&search, &ops[i]);
     }
     verdict = descend(&search);
     checker->result->states += search.visited_count;
@@ -944,4 +393,13 @@ lincheck__search(struct checker *checker, const struct lin_op *ops, uint32_t cou
     free(search.frames);
     free(search.visited);
     return verdict;
+}
+
+enum lincheck_verdict
+lincheck__search(struct checker *checker, const struct lin_op *ops, uint32_t count)
+{
+    if (checker->revisions && search_once(checker, ops, count, true) == LINCHECK_OK) {
+        return LINCHECK_OK;
+    }
+    return search_once(checker, ops, count, false);
 }

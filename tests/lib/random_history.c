@@ -62,14 +62,17 @@ static void run_range(FILE *out,
                       const struct store *store,
                       const struct random_shape *shape)
 {
+    static const char *const prefixes[] = {"a", "b", "c", "d"};
+    bool wide = shape->wide_ranges && plan->key2 % 2 == 0;
+    const char *prefix = prefixes[plan->key % 4];
     bool first = true;
 
     begin_line(out, plan, "range", shape->revisions ? store->revision : 0);
-    (void)fprintf(out, ",\"key\":\"%c\",\"out\":[", 'a' + plan->key % 4);
+    (void)fprintf(out, ",\"key\":\"%s\",\"out\":[", wide ? "" : prefix);
     for (int key = 0; key < shape->keys && !plan->open; key++) {
         char name[16];
 
-        if (key % 4 != plan->key % 4 || store->value[key][0] == '\0') {
+        if ((!wide && key % 4 != plan->key % 4) || store->value[key][0] == '\0') {
             continue;
         }
         key_name(name, sizeof(name), key);

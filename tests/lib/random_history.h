@@ -38,6 +38,7 @@ struct random_shape {
     int clients, keys, per_client;
     int open_percent, range_percent;
     bool repeat_values; /* values are not unique: shortcuts must notice */
+    bool wide_ranges;   /* half of the ranges span all keys, so that they are one group */
     bool revisions;
 };
 

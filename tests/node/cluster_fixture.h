@@ -7,6 +7,7 @@
 #define TESTS_NODE_CLUSTER_FIXTURE_H
 
 #include "node/node.h"
+#include "tests/node/cluster_proxy.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -22,17 +23,20 @@ struct cluster_options {
     unsigned raft_loops[CLUSTER_NODES_MAX]; /* 0: one */
     const char *log_keep_entries;           /* NULL: the default */
     const char *flush_interval;             /* NULL: the default */
+    bool proxied;                           /* nodes reach each other through `proxy` */
 };
 
 struct cluster {
     struct cluster_options options;
     char *directory;
     char initial[256]; /* --initial-cluster */
+    struct cluster_proxy *proxy;
     struct {
         struct node *node; /* NULL: closed */
         struct node_options options;
-        char peer_url[64];
-        uint64_t id; /* known once it has been open */
+        char peer_url[64];   /* where it listens */
+        char public_url[64]; /* where others dial */
+        uint64_t id;         /* known once it has been open */
     } nodes[CLUSTER_NODES_MAX];
 };
 
@@ -98,7 +102,7 @@ void call_get(struct call *call,
               bool serializable);
 void call_compact(struct call *call, struct node *node, uint64_t revision);
 void call_hash(struct call *call, struct node *node, uint64_t revision);
-/* Waits for the answer; fails the test when none comes. Returns its status. */
+/* Waits for the answer; aborts when none comes. Returns its status. */
 enum fl_status call_wait(struct call *call);
 
 /* --- whole exchanges ------------------------------------------------------------------------ */
@@ -107,23 +111,36 @@ enum fl_status call_wait(struct call *call);
 struct outcome {
     enum fl_status status;
     uint64_t revision;
-    uint64_t count;     /* keys found or deleted */
-    bool succeeded;     /* CAS */
-    size_t kv_count;    /* pairs in the answer */
-    char value[64];     /* of the first pair */
-    uint64_t mod;       /* .. */
-    uint64_t version;   /* .. */
-    uint32_t hash;      /* HASH */
-    uint64_t compact;   /* HASH */
+    uint64_t count;   /* keys found or deleted */
+    bool succeeded;   /* CAS */
+    size_t kv_count;  /* pairs in the answer */
+    uint64_t digest;  /* of all pairs */
+    char value[64];   /* of the first pair */
+    uint64_t mod;     /* .. */
+    uint64_t version; /* .. */
+    uint32_t hash;    /* HASH */
+    uint64_t compact; /* HASH */
 };
 
 struct outcome put(struct node *node, const char *key, const char *value);
+/* With a deadline of its own. */
+struct outcome put_within(struct node *node, const char *key, const char *value, uint64_t ms);
 struct outcome get(struct node *node, const char *key);
+struct outcome get_within(struct node *node, const char *key, uint64_t ms);
 struct outcome get_local(struct node *node, const char *key);
 struct outcome get_range(struct node *node, const char *key, const char *end, uint64_t revision);
 struct outcome delete_range(struct node *node, const char *key, const char *end);
 struct outcome cas(struct node *node, const char *key, uint64_t mod_revision, const char *value);
 struct outcome compact_to(struct node *node, uint64_t revision);
 struct outcome hash_at(struct node *node, uint64_t revision);
+
+/* --- keys of eight ranges ------------------------------------------------------------------- */
+
+#define CLUSTER_KEYS 8
+/* One in each range when --initial-ranges is 8: the cuts lie between these first bytes. */
+extern const char *const cluster_keys[CLUSTER_KEYS];
+/* Writes "1" to each through the nodes in turn and reads it back through all of them; revisions
+ * follow real time. */
+void cluster_write_everywhere(struct cluster *cluster);
 
 #endif
