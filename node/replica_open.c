@@ -250,6 +250,9 @@ static void note_state(struct node_replica *replica, const struct shard_machine_
     if (replica->group_id != PLACEMENT_GROUP_ID) {
         node__saw_revision(replica->host, replica->revision);
     }
+    if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
+        node__first_range_applied(replica); /* the keyspace's compact revision, for hashes */
+    }
 }
 
 struct node_replica *node__replica_open(struct node_host *host,
