@@ -8,7 +8,7 @@
 
 /* Current rows an apply thread remembers: an overwrite then saves the search for the old version.
  */
-#define RECENT_BYTES ((size_t)32 * 1024 * 1024)
+#define RECENT_BYTES ((size_t)64 * 1024 * 1024)
 
 enum fl_status shard__compact(struct shard *shard, uint64_t revision, bool force)
 {

@@ -1,24 +1,30 @@
-/* Rows this thread has written lately. */
+/* Rows this thread has written lately: buckets of rows by hash. */
 #include "shard/recent.h"
 
 #include <stdlib.h>
 
-#define ROW_BYTES_TYPICAL 256 /* one slot per so many bytes */
+#define ROW_BYTES_TYPICAL 256 /* one place per so many bytes */
+#define WAYS              8   /* so that few rows give way before there is no room at all */
 
 struct shard_recent_row {
     uint64_t age;
-    uint32_t hash;
     uint32_t key_len;
     uint32_t value_len;
-    uint32_t capacity; /* of data */
-    uint8_t data[];    /* key, then value */
+    size_t capacity; /* of data */
+    uint8_t data[];  /* key, then value */
+};
+
+/* Hashes beside each other: rows that are not wanted are not touched. */
+struct shard_recent_bucket {
+    uint32_t hashes[WAYS];
+    struct shard_recent_row *rows[WAYS]; /* NULL: free */
 };
 
 void shard_recent_init(struct shard_recent *recent, size_t bytes_max)
 {
-    *recent = (struct shard_recent){.bytes_max = bytes_max, .slot_count = 1};
-    while (recent->slot_count < bytes_max / ROW_BYTES_TYPICAL) {
-        recent->slot_count *= 2;
+    *recent = (struct shard_recent){.bytes_max = bytes_max, .bucket_count = 1};
+    while (recent->bucket_count < bytes_max / (ROW_BYTES_TYPICAL * WAYS)) {
+        recent->bucket_count *= 2;
     }
 }
 
@@ -27,59 +33,95 @@ static size_t bytes_of(const struct shard_recent_row *row)
     return sizeof(*row) + row->capacity;
 }
 
-static void empty_slot(struct shard_recent *recent, size_t slot)
+static void free_row(struct shard_recent *recent, struct shard_recent_row **row)
 {
-    if (recent->slots[slot] != NULL) {
-        recent->bytes -= bytes_of(recent->slots[slot]);
-        free(recent->slots[slot]);
-        recent->slots[slot] = NULL;
+    if (*row != NULL) {
+        recent->bytes -= bytes_of(*row);
+        free(*row);
+        *row = NULL;
+    }
+}
+
+static void empty_bucket(struct shard_recent *recent, size_t number)
+{
+    for (size_t i = 0; i < WAYS; i++) {
+        free_row(recent, &recent->buckets[number].rows[i]);
     }
 }
 
 void shard_recent_close(struct shard_recent *recent)
 {
-    for (size_t i = 0; recent->slots != NULL && i < recent->slot_count; i++) {
-        empty_slot(recent, i);
+    for (size_t i = 0; recent->buckets != NULL && i < recent->bucket_count; i++) {
+        empty_bucket(recent, i);
     }
-    free(recent->slots);
+    free(recent->buckets);
     *recent = (struct shard_recent){0};
 }
 
-static bool holds(const struct shard_recent *recent,
-                  const struct shard_recent_row *row,
-                  uint32_t hash,
-                  struct fl_bytes key)
+static struct shard_recent_bucket *bucket_of(const struct shard_recent *recent, uint32_t hash)
 {
-    return row != NULL && row->hash == hash && row->age == recent->age &&
-           fl_bytes_equal(fl_bytes(row->data, row->key_len), key);
+    return &recent->buckets[hash & (recent->bucket_count - 1)];
 }
 
-static size_t slot_of(const struct shard_recent *recent, uint32_t hash)
+/* The way of `key`, whatever the age of its row; WAYS: none. */
+static size_t find(const struct shard_recent_bucket *bucket, uint32_t hash, struct fl_bytes key)
 {
-    return hash & (recent->slot_count - 1);
+    for (size_t i = 0; i < WAYS; i++) {
+        const struct shard_recent_row *row = bucket->rows[i];
+
+        if (bucket->hashes[i] == hash && row != NULL &&
+            fl_bytes_equal(fl_bytes(row->data, row->key_len), key)) {
+            return i;
+        }
+    }
+    return WAYS;
 }
 
 void shard_recent_remove(struct shard_recent *recent, uint32_t hash, struct fl_bytes key)
 {
-    size_t slot = slot_of(recent, hash);
+    struct shard_recent_bucket *bucket;
+    size_t way;
 
-    if (recent->slots != NULL && holds(recent, recent->slots[slot], hash, key)) {
-        empty_slot(recent, slot);
+    if (recent->buckets == NULL) {
+        return;
+    }
+    bucket = bucket_of(recent, hash);
+    way = find(bucket, hash, key);
+    if (way < WAYS) {
+        free_row(recent, &bucket->rows[way]);
     }
 }
 
-/* The row of a slot with room for `len` bytes; reuses its memory when that is not too wasteful. */
-static struct shard_recent_row *make_row(struct shard_recent *recent, size_t slot, size_t len)
+/* Where the row of `key` goes: its own place, a free one, or that of the row whose turn it is. */
+static size_t choose_way(struct shard_recent *recent,
+                         const struct shard_recent_bucket *bucket,
+                         uint32_t hash,
+                         struct fl_bytes key)
 {
-    struct shard_recent_row *row = recent->slots[slot];
+    size_t way = find(bucket, hash, key);
+
+    for (size_t i = 0; way == WAYS && i < WAYS; i++) {
+        if (bucket->rows[i] == NULL) {
+            way = i;
+        }
+    }
+    return way < WAYS ? way : recent->turn++ % WAYS;
+}
+
+/* A row with room for `len` bytes; reuses the memory of the old one when that is not too wasteful.
+ */
+static struct shard_recent_row *
+make_row(struct shard_recent *recent, struct shard_recent_row **place, size_t len)
+{
+    struct shard_recent_row *row = *place;
 
     if (row != NULL && row->capacity >= len && row->capacity <= 2 * len + 64) {
         return row;
     }
-    empty_slot(recent, slot);
+    free_row(recent, place);
     row = fl_xmalloc(sizeof(*row) + len);
-    row->capacity = (uint32_t)len;
-    recent->slots[slot] = row;
+    row->capacity = len;
+    *place = row;
     recent->bytes += bytes_of(row);
     return row;
 }
@@ -89,21 +131,23 @@ void shard_recent_put(struct shard_recent *recent,
                       struct fl_bytes key,
                       struct fl_bytes value)
 {
+    struct shard_recent_bucket *bucket;
     struct shard_recent_row *row;
-    size_t slot;
+    size_t way;
 
     if (recent->bytes_max == 0 || value.len > SHARD_RECENT_VALUE_BYTES_MAX ||
         key.len > SHARD_RECENT_VALUE_BYTES_MAX) {
         shard_recent_remove(recent, hash, key);
         return;
     }
-    if (recent->slots == NULL) {
-        recent->slots = fl_xcalloc(recent->slot_count, sizeof(struct shard_recent_row *));
+    if (recent->buckets == NULL) {
+        recent->buckets = fl_xcalloc(recent->bucket_count, sizeof(*recent->buckets));
     }
-    slot = slot_of(recent, hash);
-    row = make_row(recent, slot, key.len + value.len);
+    bucket = bucket_of(recent, hash);
+    way = choose_way(recent, bucket, hash, key);
+    row = make_row(recent, &bucket->rows[way], key.len + value.len);
+    bucket->hashes[way] = hash;
     row->age = recent->age;
-    row->hash = hash;
     row->key_len = (uint32_t)key.len;
     row->value_len = (uint32_t)value.len;
     if (key.len != 0) {
@@ -113,8 +157,8 @@ void shard_recent_put(struct shard_recent *recent,
         memcpy(row->data + key.len, value.data, value.len);
     }
     while (recent->bytes > recent->bytes_max) {
-        empty_slot(recent, recent->hand);
-        recent->hand = (recent->hand + 1) & (recent->slot_count - 1);
+        empty_bucket(recent, recent->hand);
+        recent->hand = (recent->hand + 1) & (recent->bucket_count - 1);
     }
 }
 
@@ -128,15 +172,19 @@ bool shard_recent_get(const struct shard_recent *recent,
                       struct fl_bytes key,
                       struct fl_bytes *value)
 {
+    const struct shard_recent_bucket *bucket;
     const struct shard_recent_row *row;
+    size_t way;
 
-    if (recent->slots == NULL) {
+    if (recent->buckets == NULL) {
         return false;
     }
-    row = recent->slots[slot_of(recent, hash)];
-    if (!holds(recent, row, hash, key)) {
+    bucket = bucket_of(recent, hash);
+    way = find(bucket, hash, key);
+    if (way == WAYS || bucket->rows[way]->age != recent->age) {
         return false;
     }
+    row = bucket->rows[way];
     *value = fl_bytes(row->data + row->key_len, row->value_len);
     return true;
 }

@@ -3,9 +3,11 @@
  * Owner: a batch. Lifetime: init to close. Threads: the batch's.
  *
  * Overwriting a key needs its old version, and a search in a memtable of 64 MB costs more than all
- * the rest of a look-up. Whatever is not here is simply looked up: rows give way at random (a row
- * takes the slot of its hash), and everything is forgotten when anybody else may have written
- * (engine_rocksdb.c counts commits). */
+ * the rest of a look-up. Whatever is not here is simply looked up: rows give way in turn, within
+ * the bucket of a hash or when all together are too large, and everything is forgotten when anybody
+ * else may have written (engine_rocksdb.c counts commits).
+ *
+ *     bucket    8 hashes | 8 rows          a look-up reads one bucket and the row it finds */
 #ifndef SHARD_RECENT_H
 #define SHARD_RECENT_H
 
@@ -17,14 +19,15 @@
 
 #define SHARD_RECENT_VALUE_BYTES_MAX 4096 /* larger values are not kept */
 
-struct shard_recent_row;
+struct shard_recent_bucket;
 
 struct shard_recent {
-    struct shard_recent_row **slots; /* NULL until something is kept */
-    size_t slot_count;               /* a power of two */
+    struct shard_recent_bucket *buckets; /* NULL until something is kept */
+    size_t bucket_count;                 /* a power of two */
     size_t bytes;
     size_t bytes_max; /* 0: keeps nothing */
-    size_t hand;      /* next slot to be emptied when there is no room */
+    size_t hand;      /* next bucket to be emptied when all together are too large */
+    size_t turn;      /* which row of a full bucket gives way next */
     uint64_t age;     /* rows of another age are forgotten */
 };
 
