@@ -1,7 +1,7 @@
-/* Cost of applying puts: batches of 32 over 100 000 keys, 256-byte values, with and without
- * history.
+/* Cost of applying puts of 256-byte values: new keys in order, then overwrites of random keys in
+ * batches of several sizes.
  *
- *     bazel run //tests/shard:put_bench [keys [puts [batch]]]
+ *     bazel run //tests/shard:put_bench [keys [puts [batch..]]]
  *
  * Prints microseconds of this thread per put (the number that bounds an apply thread) and of the
  * whole process (flushes and compactions included). */
@@ -37,7 +37,7 @@ run(struct fixture *f, const char *name, size_t keys, size_t puts, size_t batch,
     double building = 0;
 
     memset(value, 'v', sizeof(value) - 1);
-    fl_prng_seed(&prng, 1);
+    fl_prng_seed(&prng, batch);
     for (size_t done = 0; done < puts; done += batch) {
         double before = seconds(CLOCK_THREAD_CPUTIME_ID);
         double mid;
@@ -107,14 +107,19 @@ static void run_gets(struct fixture *f, size_t keys, size_t gets)
 
 int main(int argc, char **argv)
 {
+    static const size_t batches[] = {1, 8, 32, 256};
     size_t keys = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000;
     size_t puts = argc > 2 ? strtoul(argv[2], NULL, 10) : 400000;
-    size_t batch = argc > 3 ? strtoul(argv[3], NULL, 10) : 32;
     struct fixture f;
 
     fixture_open(&f);
-    run(&f, "new", keys, keys, batch, true);
-    run(&f, "overwrite", keys, puts, batch, false);
+    run(&f, "new", keys, keys, 32, true);
+    for (int i = 3; i < argc; i++) {
+        run(&f, "overwrite", keys, puts, strtoul(argv[i], NULL, 10), false);
+    }
+    for (size_t i = 0; argc <= 3 && i < sizeof(batches) / sizeof(batches[0]); i++) {
+        run(&f, "overwrite", keys, puts, batches[i], false);
+    }
     run_gets(&f, keys, 200000);
     fixture_close(&f);
     return 0;
