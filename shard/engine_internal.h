@@ -54,7 +54,8 @@ struct shard_engine_snapshot {
 struct shard_batch {
     struct shard_engine *engine;
     rocksdb_writebatch_t *batch;
-    struct fl_writer join; /* scratch for put2 */
+    rocksdb_writebatch_t *sorted; /* the rows of `batch` in key order, while it is committed */
+    struct fl_writer join;        /* scratch for put2 */
     bool overlay;
     struct shard_overlay own;   /* zeroed without overlay */
     struct shard_recent recent; /* committed rows, valid while `commits` is the engine's */

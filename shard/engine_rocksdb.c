@@ -14,6 +14,7 @@
 #define LOG_FILE_BYTES       ((size_t)4 * 1024 * 1024)
 #define LOG_FILES            4
 #define COPY_VALUE_BYTES_MAX 4096 /* larger values are gathered, not joined first */
+#define SORTED_ROWS_MIN      16   /* a batch of fewer rows is written as it came */
 /* Still over 16 bits per row of 300 bytes in a memtable half full; every insert touches it, so it
  * should stay in the processor's cache. */
 #define MEMTABLE_BLOOM_RATIO 0.004
@@ -371,6 +372,7 @@ struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay
 
     batch->engine = engine;
     batch->batch = rocksdb_writebatch_create();
+    batch->sorted = rocksdb_writebatch_create();
     batch->overlay = overlay;
     if (overlay) {
         shard_overlay_init(&batch->own);
@@ -386,6 +388,7 @@ void shard_batch_destroy(struct shard_batch *batch)
         return;
     }
     rocksdb_writebatch_destroy(batch->batch);
+    rocksdb_writebatch_destroy(batch->sorted);
     shard__drop_hold(batch->engine);
     shard_recent_close(&batch->recent);
     fl_writer_close(&batch->join);
@@ -496,6 +499,35 @@ bool shard__count_commit(struct shard_engine *engine, uint64_t *seen)
     return alone;
 }
 
+/* What is written: the last row of every key in key order, where the overlay knows them and no
+ * deleted range makes order matter. The engine's search for a place then follows the path of the
+ * search before, and rows replaced within the batch are never written. */
+static rocksdb_writebatch_t *in_key_order(struct shard_batch *batch)
+{
+    struct fl_bytes encoding = shard__encoding(batch);
+    struct shard_overlay_cursor cursor;
+
+    if (!batch->overlay || batch->own.range_count != 0 || batch->own.row_count < SORTED_ROWS_MIN) {
+        return batch->batch;
+    }
+    rocksdb_writebatch_clear(batch->sorted);
+    shard_overlay_cursor_init(&cursor, &batch->own, encoding, fl_bytes(NULL, 0), fl_bytes(NULL, 0));
+    for (; cursor.next < cursor.count; shard_overlay_cursor_next(&cursor)) {
+        const struct shard_overlay_row *row = shard_overlay_cursor_row(&cursor);
+        struct fl_bytes key = shard_overlay_key(row, encoding);
+        struct fl_bytes value = shard_overlay_value(row, encoding);
+
+        if (row->deleted) {
+            rocksdb_writebatch_delete(batch->sorted, shard__chars(key), key.len);
+        } else {
+            rocksdb_writebatch_put(
+                batch->sorted, shard__chars(key), key.len, shard__chars(value), value.len);
+        }
+    }
+    shard_overlay_cursor_close(&cursor);
+    return batch->sorted;
+}
+
 enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
 {
     struct shard_engine *engine = batch->engine;
@@ -503,7 +535,8 @@ enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
     enum fl_status status = shard__stopped(engine);
 
     if (status == FL_OK && shard_batch_count(batch) != 0) {
-        rocksdb_write(engine->db, sync ? engine->write_sync : engine->write, batch->batch, &error);
+        rocksdb_write(
+            engine->db, sync ? engine->write_sync : engine->write, in_key_order(batch), &error);
         if (error != NULL) {
             status = shard__write_failed(engine, "write", error);
         }
