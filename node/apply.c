@@ -6,8 +6,9 @@
 #include "raftgroup/base/assert.h"
 #include "shard/shard.h"
 
-/* Entries gathered into one batch before it is committed and answered. */
-#define BATCH_BYTES_MAX ((size_t)4 * 1024 * 1024)
+/* A batch this large is committed although nobody reads: more would hold up answers for long, and
+ * gain little. */
+#define BATCH_BYTES_MAX ((size_t)512 * 1024)
 
 /* A machine with entries since its last checkpoint. */
 struct touched {
@@ -23,6 +24,9 @@ struct apply_thread {
     struct shard_batch *batch;
     struct touched *touched; /* uthash by group_id */
     struct node_task checkpoint;
+    struct node_task settle;
+    atomic_bool settling; /* `settle` is posted; relaxed: a mere gate */
+    atomic_bool waiting;  /* the batch holds entries; relaxed: a hint, looked at again later */
     struct node_checkpoint *checkpoints; /* made in the checkpoint under way */
     size_t checkpoint_count;
     size_t checkpoint_capacity;
@@ -66,6 +70,7 @@ static void commit(struct apply_thread *thread)
     if (status != FL_OK) {
         stop_on_fault(thread->apply->node, status);
     }
+    atomic_store_explicit(&thread->waiting, false, memory_order_relaxed);
 }
 
 /* --- entries -------------------------------------------------------------------------------- */
@@ -100,45 +105,57 @@ static void answer(struct node_apply_task *task)
     }
 }
 
-static void commit_and_answer(struct apply_thread *thread, struct node_task *first, size_t count)
+/* Tasks of entries whose outcome is known, up to `end`: answers, and back to their loops. */
+static void deliver(struct node_task *first, const struct node_task *end, bool committed)
 {
-    commit(thread);
-    while (count-- != 0) {
+    while (first != end) {
         struct node_task *next = first->next;
         struct node_apply_task *task = fl_container_of(first, struct node_apply_task, task);
 
         answer(task);
+        task->committed = committed;
         task->task.run = node__replica_applied;
         node_loop_post(task->host->loop, &task->task);
         first = next;
     }
 }
 
+static void apply(struct apply_thread *thread, struct node_apply_task *task)
+{
+    touch(thread, task);
+    task->machine->ops->apply(task->machine, thread->batch, task->entries, task->count);
+    task->machine->ops->status(task->machine, &task->after);
+    atomic_store_explicit(&thread->waiting, true, memory_order_relaxed);
+}
+
 static void run_batch(void *context, struct node_task *list)
 {
     struct apply_thread *thread = context;
-    struct node_task *first = list;
-    size_t count = 0;
+    struct node_task *first = list; /* applied, not delivered */
+    bool read = false;              /* .. and somebody wants to read some of it */
 
     while (list != NULL) {
         struct node_task *next = list->next;
         bool entries = list->run == apply_entries;
+        bool full;
 
         if (entries) {
-            struct node_apply_task *task = fl_container_of(list, struct node_apply_task, task);
-
-            touch(thread, task);
-            task->machine->ops->apply(task->machine, thread->batch, task->entries, task->count);
-            task->machine->ops->status(task->machine, &task->after);
-            count++;
+            apply(thread, fl_container_of(list, struct node_apply_task, task));
+            read = read || fl_container_of(list, struct node_apply_task, task)->commit;
         }
-        if (next == NULL || !entries || shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX) {
-            commit_and_answer(thread, first, count);
+        full = shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX;
+        if (next == NULL || !entries || full) {
+            bool now = !entries || full || read;
+
+            if (now) {
+                commit(thread);
+            }
+            deliver(first, entries ? next : list, now);
             if (!entries) {
                 list->run(list);
             }
             first = next;
-            count = 0;
+            read = false;
         }
         list = next;
     }
@@ -239,8 +256,31 @@ static void after_batch(void *context)
     }
 }
 
+/* Any task but entries is preceded by a commit. */
+static void settled(struct node_task *task)
+{
+    struct apply_thread *thread = fl_container_of(task, struct apply_thread, settle);
+
+    atomic_store_explicit(&thread->settling, false, memory_order_relaxed);
+}
+
+static void settle(struct apply_thread *thread)
+{
+    bool idle = false;
+
+    if (atomic_load_explicit(&thread->waiting, memory_order_relaxed) &&
+        atomic_compare_exchange_strong_explicit(
+            &thread->settling, &idle, true, memory_order_relaxed, memory_order_relaxed)) {
+        thread->settle.run = settled;
+        node_worker_post(thread->worker, &thread->settle);
+    }
+}
+
 void node_apply_upkeep(struct node_apply *apply)
 {
+    for (unsigned i = 0; i < apply->count; i++) {
+        settle(&apply->threads[i]);
+    }
     /* Without this the last entries before silence would wait for the next ones. */
     if (atomic_load_explicit(&apply->unflushed, memory_order_relaxed) && is_old(apply)) {
         node_apply_checkpoint(apply);

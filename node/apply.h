@@ -3,9 +3,15 @@
  * Owner: node.c. Lifetime: create to stop and destroy, after every host has closed.
  * Threads: post from any; entries of one group always go to the same thread, in log order.
  *
- *     loop: pump --entries--> apply thread: machine->apply .. one commit (D1) --> answers, loop
+ *     loop: pump --entries--> apply thread: machine->apply into one batch --> answers, loop
+ *     commit (D1) of the batch: when somebody wants to read it, when it is large, twice a second
  *     every 64 MiB or 30 s:   checkpoint of every touched machine, commit --> flusher: flush
- * --OK--> loop: the log may be truncated up to there (D4) */
+ * --OK--> loop: the log may be truncated up to there (D4)
+ *
+ * Answers need no commit: what is acknowledged is durable in the logs of a quorum, and the batch is
+ * made again from them after a crash (D3, D7). Waiting makes batches large, and rows of a large
+ * batch, written in key order, cost the engine a fraction. Readers wait for what they must see:
+ * node_apply_post_other. */
 #ifndef NODE_APPLY_H
 #define NODE_APPLY_H
 
@@ -27,6 +33,8 @@ struct node_apply_task {
     struct fl_buf **payloads;    /* count references, NULL: empty */
     struct node_op **ops;        /* count; NULL: nobody waits */
     bool *answered;              /* count; the apply thread answers these ops itself */
+    bool commit;                 /* readers are about: commit at once */
+    bool committed;              /* out: the rows are in the engine */
     struct shard_machine_status after;
 };
 
@@ -41,7 +49,8 @@ void node_apply_post_other(struct node_apply *apply, uint64_t group_id, struct n
 struct shard_batch *node_apply_batch(struct node_apply *apply, uint64_t group_id);
 /* The machine is about to be closed: forget it. On its apply thread. */
 void node_apply_forget(struct node_apply *apply, uint64_t group_id);
-/* Starts a checkpoint and flush if entries wait for one since long enough (D9). Any thread. */
+/* Commits what waits, and starts a checkpoint and flush if entries wait for one since long enough
+ * (D9). Any thread; about twice a second. */
 void node_apply_upkeep(struct node_apply *apply);
 /* Starts a checkpoint and flush now unless one is under way. Any thread. */
 void node_apply_checkpoint(struct node_apply *apply);

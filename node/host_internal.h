@@ -66,6 +66,8 @@ struct node_replica {
     raft_index apply_next;  /* first index not handed to the apply thread */
     raft_index apply_limit; /* last index that may be */
     raft_index applied;
+    raft_index visible;   /* entries whose rows are in the engine, not only in a batch */
+    uint64_t readers_ms;  /* somebody had to wait for rows then */
     bool apply_fetching;  /* payloads are being read from the log store */
     bool hold_apply;      /* a snapshot waits to be installed: nothing more is handed out */
     bool installing;      /* .. is being installed: the core is left alone */

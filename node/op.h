@@ -87,13 +87,15 @@ struct node_op {
     struct fl_buf *read_bytes; /* read of another node: its encoding */
     uint64_t at_revision;      /* read: snapshot revision; 0: newest */
 
-    uint64_t peer;     /* FORWARDED: node it was sent to */
-    uint64_t moved_ms; /* FORWARDED: another node leads since then; 0: not that we knew */
-    uint64_t revision; /* write: the oracle's for this proposal, 0: none or not needed */
-    raft_index index;  /* PROPOSED: position; reads: what must be applied */
-    raft_term term;    /* PROPOSED */
-    uint64_t read_ctx; /* READING_INDEX */
-    uint64_t compact;  /* HASH: covers from here on; 0: the shard's own */
+    uint64_t peer;        /* FORWARDED: node it was sent to */
+    uint64_t moved_ms;    /* FORWARDED: another node leads since then; 0: not that we knew */
+    uint64_t revision;    /* write: the oracle's for this proposal, 0: none or not needed */
+    raft_index index;     /* PROPOSED: position; reads: what must be applied */
+    raft_term term;       /* PROPOSED */
+    uint64_t read_ctx;    /* READING_INDEX */
+    uint64_t compact;     /* HASH: covers from here on; 0: the shard's own */
+    uint64_t incarnation; /* READING: of the replica whose rows up to `index` it made readable; 0:
+                           * they were */
 
     struct node_reply held; /* CONFIRMING: the answer that waits */
 

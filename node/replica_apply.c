@@ -14,6 +14,8 @@
 #define ENTRY_OVERHEAD    64
 #define FETCH_BYTES_MAX   ((uint64_t)4 * 1024 * 1024)
 #define FETCH_ENTRIES_MAX 8192
+/* So long after a read had to wait for rows, rows are committed without being asked for. */
+#define READERS_MS 20
 
 /* --- out ------------------------------------------------------------------------------------ */
 
@@ -105,6 +107,9 @@ static void post_task(struct node_replica *replica, struct node_apply_task *task
     replica->apply_next += task->count;
     replica->apply_bytes += task->bytes + ENTRY_OVERHEAD * task->count;
     replica->host->outside++;
+    /* The placement machine is read at any time, and seldom written. */
+    task->commit = replica->group_id == PLACEMENT_GROUP_ID ||
+                   replica->host->now_ms < replica->readers_ms + READERS_MS;
     node_log_cache_set_keep(replica->cache, replica->apply_next);
     node_apply_post(replica->host->node->apply, task);
 }
@@ -278,6 +283,9 @@ static void note_state(struct node_replica *replica, const struct node_apply_tas
     struct node_host *host = replica->host;
 
     replica->applied = task->after.applied_index;
+    if (task->committed) {
+        replica->visible = replica->applied;
+    }
     replica->revision = task->after.revision;
     replica->compact_revision = task->after.compact_revision;
     replica->mark = task->after.mark;

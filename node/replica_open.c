@@ -240,6 +240,7 @@ static struct node_replica *create(struct node_host *host, const struct shard_ra
 static void note_state(struct node_replica *replica, const struct shard_machine_status *state)
 {
     replica->applied = state->applied_index;
+    replica->visible = state->applied_index;
     replica->apply_next = state->applied_index + 1;
     replica->apply_limit = state->applied_index;
     replica->revision = state->revision;

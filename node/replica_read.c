@@ -6,10 +6,12 @@
  *       -> raise the floor to R           no later write of this range at or below R (OR-9)
  *       -> read-index round               this replica still leads (thesis 6.4), after the raise
  *       -> wait until applied >= index    and until every write in flight at or below R is applied
+ *       -> have the rows committed        by the apply thread, if they wait in its batch
  *       -> execute at R                   in the read pool
  */
 #include "node/host_internal.h"
 
+#include "node/apply.h"
 #include "raftgroup/base/assert.h"
 #include "shard/result.h"
 #include "shard/shard.h"
@@ -111,12 +113,23 @@ void node__replica_round_done(struct node_replica *replica, const struct raft_re
 
 /* --- execution ------------------------------------------------------------------------------ */
 
+static void note_visible(const struct node_op *op)
+{
+    struct node_replica *replica = node__host_replica(op->host, op->group_id);
+
+    if (replica != NULL && replica->incarnation == op->incarnation &&
+        replica->visible < op->index) {
+        replica->visible = op->index;
+    }
+}
+
 static void back_on_loop(struct node_task *task)
 {
     struct node_op *op = fl_container_of(task, struct node_op, task);
     struct node_reply reply = op->held;
 
     op->host->outside--;
+    note_visible(op);
     if (op->any_thread) {
         op->state = NODE_OP_ROUTING;
         node__op_finished(op);
@@ -191,6 +204,34 @@ static void execute(struct node_task *task)
     node_loop_post(op->host->loop, &op->task);
 }
 
+/* Apply thread, which has committed everything it was given before. */
+static void rows_committed(struct node_task *task)
+{
+    struct read_job *job = fl_container_of(task, struct read_job, task);
+    const struct node *node = job->op->host->node;
+
+    fl_assert(shard_batch_count(node_apply_batch(node->apply, job->at.group_id)) == 0); /* ND-11 */
+    job->task.run = execute;
+    node_pool_post(job->op->host->node->read_pool, &job->task);
+}
+
+/* To the pool, by way of the apply thread when rows up to op->index may wait in its batch. */
+static void post_job(struct node_replica *replica, struct read_job *job)
+{
+    struct node_host *host = replica->host;
+
+    host->outside++;
+    if (replica->visible >= job->op->index) {
+        job->task.run = execute;
+        node_pool_post(host->node->read_pool, &job->task);
+        return;
+    }
+    job->op->incarnation = replica->incarnation;
+    replica->readers_ms = host->now_ms;
+    job->task.run = rows_committed;
+    node_apply_post_other(host->node->apply, replica->group_id, &job->task);
+}
+
 static void dispatch(struct node_replica *replica, struct node_op *op)
 {
     struct node_host *host = replica->host;
@@ -204,7 +245,6 @@ static void dispatch(struct node_replica *replica, struct node_op *op)
     if (end.len != 0) {
         memcpy(job->keys + start.len, end.data, end.len);
     }
-    job->task.run = execute;
     job->op = op;
     job->term = replica->term;
     job->at = (struct shard_read_at){
@@ -222,8 +262,7 @@ static void dispatch(struct node_replica *replica, struct node_op *op)
     fl_list_remove(&op->link);
     node_wheel_cancel(&host->wheel, &op->timer.timer);
     op->state = NODE_OP_READING;
-    host->outside++;
-    node_pool_post(host->node->read_pool, &job->task);
+    post_job(replica, job);
 }
 
 void node__replica_serve_reads(struct node_replica *replica)
@@ -245,5 +284,7 @@ void node__replica_serve_reads(struct node_replica *replica)
 
 void node__replica_read_local(struct node_replica *replica, struct node_op *op)
 {
+    /* Whoever was answered by this node sees its own write: it was handed out before. */
+    op->index = replica->apply_next - 1;
     dispatch(replica, op);
 }

@@ -225,6 +225,7 @@ static void installed(struct node_task *task)
     host->outside--;
     fl_assert(replica != NULL);
     replica->applied = in->info.index;
+    replica->visible = in->info.index;
     replica->apply_next = in->info.index + 1;
     replica->apply_limit = in->info.index;
     replica->checkpoint = in->info.index;

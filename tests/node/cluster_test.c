@@ -69,6 +69,42 @@ static void test_single_node_revisions_are_dense(void **state)
     cluster_destroy(cluster);
 }
 
+/* Goal: what was answered is read (ND-11), although its rows may still wait in the batch of an
+ * apply thread; and a node that is stopped keeps them. Method: one node; write, then read at once,
+ * serializable and linearizable in turn, the newest and the revision before; stop, start, read. */
+static void test_reads_see_what_waits_to_be_committed(void **state)
+{
+    struct cluster *cluster;
+    struct node *node;
+    uint64_t before = 1;
+    char value[16];
+
+    (void)state;
+    cluster = cluster_create(&(struct cluster_options){.nodes = 1, .ranges = 1});
+    node = cluster->nodes[0].node;
+    for (unsigned i = 0; i < 600; i++) {
+        struct outcome written;
+        struct outcome read;
+
+        (void)snprintf(value, sizeof(value), "%u", i);
+        written = put(node, "a", value);
+        assert_ok(written);
+        /* Not after every write: batches should be of one entry, and of many. */
+        if (i % 7 < 3) {
+            read = i % 2 == 0 ? get_local(node, "a") : get(node, "a");
+            assert_string_equal(read.value, value);
+            assert_true(read.revision >= written.revision && read.mod == written.revision);
+            assert_true(i == 0 || get_range(node, "a", NULL, before).mod == before);
+        }
+        before = written.revision;
+    }
+    cluster_stop(cluster, 0);
+    cluster_start(cluster, 0);
+    cluster_wait_ready(cluster);
+    assert_string_equal(get(cluster->nodes[0].node, "a").value, value);
+    cluster_destroy(cluster);
+}
+
 /* Goal: what cannot be opened is refused with a sentence and leaves nothing behind. Method: a
  * directory that is in use, then more loops than there are lanes; the node opens afterwards. */
 static void test_refused_opening(void **state)
@@ -356,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_node_revisions_are_dense),
+        cmocka_unit_test(test_reads_see_what_waits_to_be_committed),
         cmocka_unit_test(test_refused_opening),
         cmocka_unit_test(test_all_kinds_of_requests),
         cmocka_unit_test(test_all_kinds_of_requests_over_mixed_loops),
