@@ -526,6 +526,7 @@ static enum fl_status open_engine(struct node_log_store *store,
     engine.wal = SHARD_WAL_TORN;
     engine.memtable_bytes = options->memtable_bytes != 0 ? options->memtable_bytes : MEMTABLE_BYTES;
     engine.memtable_count = MEMTABLE_COUNT;
+    engine.memtable_vector = true; /* written all the time, read for laggards */
     engine.block_cache_bytes = CACHE_BYTES;
     engine.bloom_bits = 0; /* nobody asks for a key that may not be there */
     engine.background_jobs = BACKGROUND_JOBS;
