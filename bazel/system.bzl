@@ -16,6 +16,12 @@ _LIBRARIES = {
     "jansson": ("jansson.h", "libjansson-dev", ["-ljansson"]),
     "m": ("math.h", "libc6-dev", ["-lm"]),
     "microhttpd": ("microhttpd.h", "libmicrohttpd-dev", ["-lmicrohttpd"]),
+    # It takes malloc's place in what links it: kept although no object names it.
+    "mimalloc": ("mimalloc.h", "libmimalloc-dev", [
+        "-Wl,--push-state,--no-as-needed",
+        "-lmimalloc",
+        "-Wl,--pop-state",
+    ]),
     "openssl": ("openssl/ssl.h", "libssl-dev", ["-lssl", "-lcrypto"]),
     "protobuf_c": ("protobuf-c/protobuf-c.h", "libprotobuf-c-dev", ["-lprotobuf-c"]),
     "pthread": ("pthread.h", "libc6-dev", ["-pthread"]),
