@@ -12,15 +12,17 @@
 
 enum script_result {
     SCRIPT_DONE,
-    SCRIPT_IDLE,       /* nothing to do: the vectors skip such commands */
-    SCRIPT_DROPPED,    /* a proposal was refused */
-    SCRIPT_UNSUPPORTED /* the command asks for internals of the recorded library */
+    SCRIPT_IDLE,     /* nothing to do: the vectors skip such commands */
+    SCRIPT_DROPPED,  /* a proposal was refused */
+    SCRIPT_MALFORMED /* not a command, or not possible here: script.why */
 };
 
 struct script {
     struct sim_cluster *cluster;
-    uint32_t parity; /* for nodes added by the script */
-    bool async;      /* the last add-nodes asked for asynchronous storage */
+    uint32_t parity;                  /* for nodes added by the script */
+    bool async;                       /* the last add-nodes asked for asynchronous storage */
+    unsigned held[SIM_NODES_MAX + 1]; /* ticks a longer election timeout keeps from the node */
+    char why[160];                    /* of SCRIPT_MALFORMED */
 };
 
 enum script_result script_run(struct script *s, const char *line);
