@@ -115,6 +115,8 @@ static const char *wrong_setting(const struct words *w)
         {"checkquorum", boolean},
         {"async-storage-writes", boolean},
         {"step-down-on-removal", boolean},
+        {"strict-conf", boolean},
+        {"election", "[2-9]|[1-9][0-9]"},
         {"read-only", "(safe|lease-based)"},
         {"inflight", "[1-9][0-9]{0,5}"},
         {"inflight-bytes", amount},
@@ -148,6 +150,8 @@ static void node_config(const struct script *s, const struct words *w, struct ra
     config->pre_vote = is_true(w, "prevote");
     config->check_quorum = is_true(w, "checkquorum");
     config->step_down_on_removal = is_true(w, "step-down-on-removal");
+    config->strict_conf = is_true(w, "strict-conf");
+    config->election_ticks = limit(w, "election", config->election_ticks);
     config->lease_reads = read_only != NULL && strcmp(read_only, "lease-based") == 0;
     config->max_inflight = limit(w, "inflight", 256);
     config->max_inflight_bytes = limit(w, "inflight-bytes", 0);
@@ -564,8 +568,7 @@ cmd_set_timeout(struct script *s, const struct words *w, struct sim_node *n)
 static enum script_result cmd_restart(struct script *s, const struct words *w, struct sim_node *n)
 {
     (void)s;
-    (void)w;
-    sim_restart(n, 0);
+    sim_restart(n, w->n > 2 ? number(w, 2) : 0);
     return SCRIPT_DONE;
 }
 
@@ -587,7 +590,7 @@ static const struct {
     {"report-snapshot", " %n (ok|fail)", cmd_report_snapshot},
     {"read-index", " [a-z]*%n", cmd_read_index},
     {"compact", "( %n)?", cmd_compact},
-    {"restart", "", cmd_restart},
+    {"restart", "( [0-9]{1,2})?", cmd_restart},
     {"set-randomized-election-timeout", " timeout=[0-9]{1,4}", cmd_set_timeout},
 };
 
@@ -771,7 +774,8 @@ char *script_log(const struct sim_node *n)
     out = fl_xmalloc(size);
     out[0] = '\0';
     for (raft_index i = s.first; i <= s.last; i++) {
-        const struct sim_entry *e = &n->cache.at[i];
+        /* What the core has just made itself reaches the cache with the next ready. */
+        const struct sim_entry *e = i < n->cache.capacity ? &n->cache.at[i] : NULL;
 
         len += (size_t)snprintf(out + len,
                                 size - len,
@@ -779,7 +783,9 @@ char *script_log(const struct sim_node *n)
                                 len > 0 ? " " : "",
                                 (int)raft_term_at(n->group, i),
                                 (int)i);
-        len += put_payload(out + len, size - len, e);
+        if (e != NULL && e->term == raft_term_at(n->group, i)) {
+            len += put_payload(out + len, size - len, e);
+        }
     }
     return out;
 }

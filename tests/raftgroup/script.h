@@ -4,7 +4,9 @@
  * Lifetime: the call; the cluster is the caller's.
  * Threads:  one.
  *
- * One command per line; ids start at 1; unknown key=value words are ignored. */
+ * One command per line; ids start at 1; unknown key=value words are ignored. Beyond the recorded
+ * language: add-nodes knows strict-conf= and election= (ticks), and `restart n k` keeps k of the
+ * records that were not durable. */
 #ifndef TESTS_RAFTGROUP_SCRIPT_H
 #define TESTS_RAFTGROUP_SCRIPT_H
 
