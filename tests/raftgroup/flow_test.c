@@ -182,6 +182,29 @@ static void test_c14_divergence_with_beats(void **state)
     solo_close(&tail);
 }
 
+/* C14: the leader, too, skips a whole term of its own: what the follower has in term 3 is nowhere
+ * in a log that goes from 2 to 5. */
+static void test_c14_leader_skips_terms(void **state)
+{
+    static const raft_term terms[] = {1, 2, 2, 5, 5, 5, 5};
+    struct solo_setup setup;
+    struct solo s;
+
+    (void)state;
+    solo_defaults(&setup);
+    memcpy(setup.terms, terms, sizeof(terms));
+    setup.term = 5;
+    solo_open(&s, &setup);
+    solo_lead(&s);
+    solo_clear(&s);
+    step(&s,
+         (struct raft_msg){
+             .type = RAFT_M_APPR, .index = 7, .x = 7, .log_term = 3, .flags = RAFT_F_REJECT});
+    assert_int_equal(solo_sent(&s, RAFT_M_APP, 2, 0)->index, 3);
+    assert_int_equal(solo_sent(&s, RAFT_M_APP, 2, 0)->log_term, 2);
+    solo_close(&s);
+}
+
 /* C21: a membership change counts, too, and nothing is left of what another leader overwrote. */
 static void test_c21_changes_and_overwritten(void **state)
 {
@@ -425,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_c7_next_is_behind_match),
         cmocka_unit_test(test_c12_previous_is_compacted),
         cmocka_unit_test(test_c14_divergence_with_beats),
+        cmocka_unit_test(test_c14_leader_skips_terms),
         cmocka_unit_test(test_c21_changes_and_overwritten),
         cmocka_unit_test(test_c25_unreadable_entries),
         cmocka_unit_test(test_c26_hung_peer),
