@@ -39,6 +39,10 @@ int main(int argc, char **argv)
     if (!vectors_run(path, &options, &sum)) {
         return 1;
     }
+    if (sum.passed + sum.failed + sum.skipped == 0) {
+        (void)fprintf(stderr, "%s: error: no vectors below it\n", path);
+        return 1;
+    }
     (void)printf("%u passed, %u failed, %u skipped\n", sum.passed, sum.failed, sum.skipped);
-    return sum.failed == 0 && sum.passed > 0 ? 0 : 1;
+    return sum.failed == 0 ? 0 : 1;
 }

@@ -373,6 +373,9 @@ static void run_line(struct run *r, char *line)
 {
     bool command = line[0] == '@' || line[0] == '~';
 
+    if (command || line[0] == '#') {
+        compare(r); /* before this line becomes part of the context */
+    }
     report_read(r->report, line, command || line[0] == '#');
     if (line[0] == '\0' || strncmp(line, "# ", 2) == 0) {
         return;
