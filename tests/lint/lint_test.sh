@@ -160,6 +160,49 @@ rm "$tree/tests/node/wait.c"
 refuses orphans.sh shard/dead.c 'shard/dead.c:1: no BUILD file has' <<<'int shard_dead;'
 refuses orphans.sh tests/shard/dead_test.c 'tests/shard/dead_test.c:1: no BUILD file has' <<<'int a;'
 
+# --- scenarios -----------------------------------------------------------------------------------
+
+put tests/raftgroup/testdata/scenario_ids.txt <<<$'E1\nE2'
+put tests/raftgroup/testdata/votes.txt <<<$'### twice\n# E1: a vote\n### other\n# nothing'
+put tests/raftgroup/BUILD <<<'"vote_test.c"'
+put tests/raftgroup/vote_test.c <<'EOF'
+/* E2: a grant. */
+static void test_grant(void **state)
+{
+}
+
+static void test_refusal(void **state)
+{
+}
+EOF
+scenario_rows() { # ROW..: the table with the good rows and these
+    printf '%s\n' '| E1 | `raftgroup/testdata/votes.txt:twice` | |' "$@"
+}
+good_row='| E2 | `raftgroup/vote_test.c:test_grant` | |'
+put raftgroup/SCENARIOS.md < <(scenario_rows "$good_row")
+passes scenarios.sh "$tree"
+put raftgroup/SCENARIOS.md < <(scenario_rows '| E2 | - | waits: issue 9 |')
+passes scenarios.sh "$tree"
+refuse_row() { # EXPECT ROW..
+    local expect=$1
+    shift
+    refuses scenarios.sh raftgroup/SCENARIOS.md "raftgroup/SCENARIOS.md:$expect" \
+        < <(scenario_rows "$@")
+}
+refuse_row '1: E2: no row'
+refuse_row '3: E2: has a row already' "$good_row" "$good_row"
+refuse_row '3: E3: no scenario of' "$good_row" '| E3 | - | waits: issue 9 |'
+refuse_row '2: E2: neither a test nor what it waits for' '| E2 | - | later |'
+refuse_row '2: E2: there is no tests/raftgroup/gone_test.c' '| E2 | `raftgroup/gone_test.c:test_a` | |'
+refuse_row '2: E2: tests/raftgroup/vote_test.c has no case test_gone' \
+    '| E2 | `raftgroup/vote_test.c:test_gone` | |'
+refuse_row '2: E2: test_refusal of tests/raftgroup/vote_test.c does not name it' \
+    '| E2 | `raftgroup/vote_test.c:test_refusal` | |'
+refuse_row '2: E2: twice of tests/raftgroup/testdata/votes.txt does not name it' \
+    '| E2 | `raftgroup/testdata/votes.txt:twice` | |'
+rm -r "$tree/tests/raftgroup" "$tree/raftgroup/SCENARIOS.md"
+passes scenarios.sh "$tree"
+
 # --- names ---------------------------------------------------------------------------------------
 
 archive() { # FOLDER CODE: compiled into bin/FOLDER/libx.a

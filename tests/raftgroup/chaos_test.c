@@ -427,6 +427,8 @@ static unsigned from_env(const char *name, unsigned otherwise)
     return value != NULL ? (unsigned)strtoul(value, NULL, 10) : otherwise;
 }
 
+/* M18: membership churn under partitions and crashes loses no update. P4: a new leader holds all
+ * that was ever applied anywhere. E1, E19: crashes at any record, one-way links. */
 static void test_chaos(void **state)
 {
     unsigned from = from_env("CHAOS_FROM", 1);

@@ -104,22 +104,27 @@ void sim_save(struct sim_node *n)
 
 void sim_compact(struct sim_node *n)
 {
-    struct sim_machine *m = &n->saved;
+    sim_compact_to(n, n->saved.applied);
+}
+
+void sim_compact_to(struct sim_node *n, raft_index upto)
+{
+    raft_term term = raft_term_at(n->group, upto);
     enum fl_status status;
 
-    if (m->applied <= n->disk.snap_index) {
+    if (upto <= n->disk.snap_index) {
         return;
     }
-    status = sim__seen(n, raft_compacted(n->group, m->applied));
+    status = sim__seen(n, raft_compacted(n->group, upto));
     if (status == FL_NOT_READY && n->records == NULL) {
         (void)sim_take_ready(n); /* the record with the commit */
         while (sim_persist_one(n)) {
         }
-        status = sim__seen(n, raft_compacted(n->group, m->applied));
+        status = sim__seen(n, raft_compacted(n->group, upto));
     }
     if (status == FL_OK) {
-        n->disk.snap_index = m->applied;
-        n->disk.snap_term = m->applied_term;
+        n->disk.snap_index = upto;
+        n->disk.snap_term = term;
     }
     sim__observe(n);
 }

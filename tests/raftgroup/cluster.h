@@ -180,8 +180,11 @@ void sim_drop_cut(struct sim_cluster *c);
 enum fl_status sim_propose(struct sim_node *n, const char *text);
 enum fl_status sim_read(struct sim_node *n, uint64_t ctx);
 void sim_tick(struct sim_node *n);
-/* Snapshot of the machine; the log up to it goes. */
+/* The log up to what the saved machine holds, or up to an index it covers, goes. */
 void sim_compact(struct sim_node *n);
+void sim_compact_to(struct sim_node *n, raft_index upto);
+/* A snapshot of the machine that the core did not ask for, on its way to a replica. */
+void sim_send_snapshot(struct sim_node *n, raft_id to);
 /* Process dies and comes back with what the disk has; `torn` = that many queued records survived.
  */
 void sim_restart(struct sim_node *n, unsigned survived);

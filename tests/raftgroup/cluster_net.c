@@ -118,6 +118,21 @@ void sim__send_message(struct sim_node *n, const struct raft_msg *m)
     sim__post(n->cluster, p);
 }
 
+void sim_send_snapshot(struct sim_node *n, raft_id to)
+{
+    struct raft_status s;
+
+    raft_status_get(n->group, &s);
+    sim__send_message(n,
+                      &(struct raft_msg){.type = RAFT_M_SNAP,
+                                         .group = s.group,
+                                         .from = n->id,
+                                         .to = to,
+                                         .term = s.term,
+                                         .index = n->machine.applied,
+                                         .log_term = n->machine.applied_term});
+}
+
 /* ---- receiving ---- */
 
 static void receive_prop(struct sim_node *n, const struct sim_packet *p)

@@ -8,6 +8,9 @@
 #include "tests/raftgroup/solo.h"
 #include "tests/raftgroup/table.h"
 
+bool core_tables_knows(const char *row);
+void core_tables_run(struct table *t);
+
 /* "<first>:<terms>" of key into the set-up; returns how many entries. */
 unsigned core_load_terms(const struct table_row *row, const char *key, struct solo_setup *setup);
 void core_open_of_size(struct solo *s, struct solo_setup *setup, unsigned size);

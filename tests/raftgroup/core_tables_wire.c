@@ -1,15 +1,12 @@
 /* Core tables, second half: several cores joined by a wire, and flow control alone. */
 #include "tests/raftgroup/core_tables.h"
 
+#include "raftgroup/base/assert.h"
 #include "raftgroup/progress.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { PEERS_MAX = 6 };
 
@@ -33,7 +30,7 @@ static void deliver(struct wire *w, const struct raft_msg *m)
     for (uint32_t i = 0; i < m->nents; i++) {
         terms[i] = raft_term_at(from->group, m->index + 1 + i);
     }
-    assert_int_equal(solo_step(&w->s[m->to], *m, terms), FL_OK);
+    fl_assert(solo_step(&w->s[m->to], *m, terms) == FL_OK);
 }
 
 static void pump(struct wire *w)
@@ -72,7 +69,7 @@ static void wire_close(struct wire *w)
 
 static void campaign(struct wire *w, unsigned id)
 {
-    assert_int_equal(raft_campaign(w->s[id].group, w->s[id].now), FL_OK);
+    fl_assert(raft_campaign(w->s[id].group, w->s[id].now) == FL_OK);
     solo_drain(&w->s[id]);
     pump(w);
 }
@@ -97,7 +94,7 @@ void core_row_synclog(const struct table_row *row, char *got)
     wire_open(w, 1, &setup, 3);
     campaign(w, 1);
     /* The follower may refuse to vote, the third one does not. */
-    assert_int_equal(solo_status(&w->s[1]).role, RAFT_LEADER);
+    fl_assert(solo_status(&w->s[1]).role == RAFT_LEADER);
     (void)solo_propose(&w->s[1], 0);
     pump(w);
     last = solo_status(&w->s[1]).last;
@@ -130,15 +127,15 @@ void core_row_fastrej(const struct table_row *row, char *got)
     wire_open(w, 1, &setup, 3);
     solo_lead(&w->s[1]);
     m = solo_sent(&w->s[1], RAFT_M_APP, 2, 0);
-    assert_non_null(m);
+    fl_assert(m != NULL);
     terms[0] = 10; /* the leader's first entry */
-    assert_int_equal(solo_step(&w->s[2], *m, terms), FL_OK);
+    fl_assert(solo_step(&w->s[2], *m, terms) == FL_OK);
     refusal = *solo_sent(&w->s[2], RAFT_M_APPR, 1, 0);
-    assert_true((refusal.flags & RAFT_F_REJECT) != 0);
+    fl_assert((refusal.flags & RAFT_F_REJECT) != 0);
     solo_clear(&w->s[1]);
-    assert_int_equal(solo_step(&w->s[1], refusal, NULL), FL_OK);
+    fl_assert(solo_step(&w->s[1], refusal, NULL) == FL_OK);
     m = solo_sent(&w->s[1], RAFT_M_APP, 2, 0);
-    assert_non_null(m);
+    fl_assert(m != NULL);
     (void)sprintf(got,
                   "hint=%d/%d next=%d/%d",
                   (int)refusal.log_term,

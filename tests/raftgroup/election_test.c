@@ -123,6 +123,31 @@ static void test_e4_duplicates_and_strangers(void **state)
     solo_close(&s);
 }
 
+/* E4: only the first answer of a peer counts: a refusal behind its grant takes nothing back. */
+static void test_e4_first_answer_counts(void **state)
+{
+    struct raft_msg answer = {.type = RAFT_M_VOTER, .term = 1, .from = 2};
+    struct solo_setup setup;
+    struct solo s;
+
+    (void)state;
+    solo_defaults(&setup);
+    setup.voters[3] = 4;
+    setup.voters[4] = 5;
+    solo_open(&s, &setup);
+    campaign(&s);
+    step(&s, answer);
+    answer.flags = RAFT_F_REJECT;
+    for (answer.from = 2; answer.from <= 4; answer.from++) {
+        step(&s, answer);
+    }
+    assert_int_equal(solo_status(&s).role, RAFT_CANDIDATE); /* two grants, two refusals */
+    answer.flags = 0;
+    step(&s, answer);
+    assert_int_equal(solo_status(&s).role, RAFT_LEADER);
+    solo_close(&s);
+}
+
 /* E5: the same candidate asks twice and is granted twice; another one is not. */
 static void test_e5_same_candidate_twice(void **state)
 {
@@ -516,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_e2_refusal_waits_for_term),
         cmocka_unit_test(test_e3_old_answers),
         cmocka_unit_test(test_e4_duplicates_and_strangers),
+        cmocka_unit_test(test_e4_first_answer_counts),
         cmocka_unit_test(test_e5_same_candidate_twice),
         cmocka_unit_test(test_e6_e7_log_comparison),
         cmocka_unit_test(test_e9_raised_term_is_no_grant),

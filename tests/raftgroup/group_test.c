@@ -1,4 +1,4 @@
-/* Goal: the group as a whole: sleep and wake (Q1), the door (P8, P9), deadlines, memory,
+/* Goal: the group as a whole: sleep and wake (Q1), the door (P8, P9, M17), deadlines, memory,
  * determinism.
  *
  * Method: one core at a time, or the same random input twice. */
@@ -165,8 +165,10 @@ static void test_q1_follower(void **state)
     solo_close(&s);
 }
 
-/* ---- the door (P8, P9) ---- */
+/* ---- the door (P8, P9, M17) ---- */
 
+/* P8, P9: what is malformed is refused and counted, and changes nothing. M17: so is what belongs to
+ * another group. */
 static void test_p8_p9_bad_messages(void **state)
 {
     static const raft_term down[] = {5, 4};

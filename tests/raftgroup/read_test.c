@@ -160,7 +160,7 @@ static void test_r4_step_down(void **state)
 }
 
 /* A follower asks its leader; without one it says so. An answer is taken once; no answer, or
- * another leader, is a failure in bounded time. */
+ * another leader, is a failure in bounded time, not old data (R3). */
 static void test_follower_reads(void **state)
 {
     struct solo_setup setup;

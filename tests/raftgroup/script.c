@@ -2,7 +2,10 @@
 #include "tests/raftgroup/script.h"
 
 #include "raftgroup/base/alloc.h"
+#include "tests/raftgroup/shape.h"
 
+#include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +19,28 @@ struct words {
     const char *bracket; /* from '[' on in the original line, or NULL */
 };
 
-static void split(struct words *w, const char *line)
+static enum script_result malformed(struct script *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static enum script_result malformed(struct script *s, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(s->why, sizeof(s->why), format, args);
+    va_end(args);
+    return SCRIPT_MALFORMED;
+}
+
+/* False: longer than any command is. */
+static bool split(struct words *w, const char *line)
 {
     char *save = NULL;
 
     w->n = 0;
+    if (strlen(line) >= sizeof(w->buffer)) {
+        return false;
+    }
     w->bracket = strchr(line, '[');
     (void)snprintf(w->buffer, sizeof(w->buffer), "%s", line);
     if (w->bracket != NULL) {
@@ -30,6 +50,7 @@ static void split(struct words *w, const char *line)
          p = strtok_r(NULL, " \n", &save)) {
         w->at[w->n++] = p;
     }
+    return w->n < WORDS_MAX;
 }
 
 static unsigned number(const struct words *w, unsigned i)
@@ -57,7 +78,7 @@ static bool is_true(const struct words *w, const char *key)
     return v != NULL && strcmp(v, "true") == 0;
 }
 
-static void add_members(struct raft_conf *conf, const char *list, uint8_t op)
+static bool add_members(struct raft_conf *conf, const char *list, uint8_t op)
 {
     const char *p = list;
 
@@ -71,10 +92,46 @@ static void add_members(struct raft_conf *conf, const char *list, uint8_t op)
         }
         change.op[0] = (struct raft_change){.op = op, .id = strtoull(p, &end, 10)};
         if (raft_conf_change(conf, &change) != FL_OK) {
-            abort();
+            return false;
         }
         p = end;
     }
+    return true;
+}
+
+/* What the keys of add-nodes may say; others are ignored. */
+static const char *wrong_setting(const struct words *w)
+{
+    static const char boolean[] = "(true|false)";
+    static const char amount[] = "(%n|inf)";
+    static const struct {
+        const char *key;
+        const char *shape;
+    } settings[] = {
+        {"voters", "(%n|\\((%n(,%n)*)?\\))"},
+        {"learners", "(%n|\\((%n(,%n)*)?\\))"},
+        {"index", "[0-9]{1,5}"},
+        {"prevote", boolean},
+        {"checkquorum", boolean},
+        {"async-storage-writes", boolean},
+        {"step-down-on-removal", boolean},
+        {"strict-conf", boolean},
+        {"election", "[2-9]|[1-9][0-9]"},
+        {"read-only", "(safe|lease-based)"},
+        {"inflight", "[1-9][0-9]{0,5}"},
+        {"inflight-bytes", amount},
+        {"max-size-per-msg", amount},
+        {"max-uncommitted-size", amount},
+    };
+
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        const char *v = value(w, settings[i].key);
+
+        if (v != NULL && !shape_fits(settings[i].shape, v)) {
+            return settings[i].key;
+        }
+    }
+    return NULL;
 }
 
 static uint32_t limit(const struct words *w, const char *key, uint32_t otherwise)
@@ -84,29 +141,46 @@ static uint32_t limit(const struct words *w, const char *key, uint32_t otherwise
     return v == NULL || strcmp(v, "inf") == 0 ? otherwise : (uint32_t)strtoul(v, NULL, 10);
 }
 
+static void node_config(const struct script *s, const struct words *w, struct raft_config *config)
+{
+    const char *read_only = value(w, "read-only");
+
+    sim_config(config);
+    config->parity |= s->parity;
+    config->pre_vote = is_true(w, "prevote");
+    config->check_quorum = is_true(w, "checkquorum");
+    config->step_down_on_removal = is_true(w, "step-down-on-removal");
+    config->strict_conf = is_true(w, "strict-conf");
+    config->election_ticks = limit(w, "election", config->election_ticks);
+    config->lease_reads = read_only != NULL && strcmp(read_only, "lease-based") == 0;
+    config->max_inflight = limit(w, "inflight", 256);
+    config->max_inflight_bytes = limit(w, "inflight-bytes", 0);
+    config->max_msg_bytes = limit(w, "max-size-per-msg", 1U << 20);
+    config->max_uncommitted_bytes = limit(w, "max-uncommitted-size", 0);
+    if (config->lease_reads && (config->parity & RAFT_PARITY_LEASE_ROLE) == 0) {
+        config->boot_quarantine_ticks = config->election_ticks;
+        config->check_quorum = true;
+    }
+}
+
 static enum script_result add_nodes(struct script *s, const struct words *w)
 {
     struct raft_config config;
     struct raft_conf conf = {.n = 0};
-    const char *read_only = value(w, "read-only");
+    const char *wrong = wrong_setting(w);
 
-    sim_config(&config);
-    config.parity |= s->parity;
-    config.pre_vote = is_true(w, "prevote");
-    config.check_quorum = is_true(w, "checkquorum");
-    config.step_down_on_removal = is_true(w, "step-down-on-removal");
-    config.lease_reads = read_only != NULL && strcmp(read_only, "lease-based") == 0;
-    config.max_inflight = limit(w, "inflight", 256);
-    config.max_inflight_bytes = limit(w, "inflight-bytes", 0);
-    config.max_msg_bytes = limit(w, "max-size-per-msg", 1U << 20);
-    config.max_uncommitted_bytes = limit(w, "max-uncommitted-size", 0);
-    if (config.lease_reads && (config.parity & RAFT_PARITY_LEASE_ROLE) == 0) {
-        config.boot_quarantine_ticks = config.election_ticks;
-        config.check_quorum = true;
+    if (wrong != NULL) {
+        return malformed(s, "%s=%s", wrong, value(w, wrong));
     }
+    if (s->cluster->nnodes + number(w, 1) > SIM_NODES_MAX) {
+        return malformed(s, "more than %d nodes", SIM_NODES_MAX);
+    }
+    if (!add_members(&conf, value(w, "voters"), 'v') ||
+        !add_members(&conf, value(w, "learners"), 'l')) {
+        return malformed(s, "no configuration: these voters and learners");
+    }
+    node_config(s, w, &config);
     s->async = is_true(w, "async-storage-writes");
-    add_members(&conf, value(w, "voters"), 'v');
-    add_members(&conf, value(w, "learners"), 'l');
     for (unsigned i = 0; i < number(w, 1); i++) {
         (void)sim_add_node(s->cluster, &config, limit(w, "index", 0), &conf);
     }
@@ -337,10 +411,19 @@ static enum script_result links(struct script *s, const struct words *w)
     return SCRIPT_DONE;
 }
 
-static enum script_result tick(struct sim_node *n, unsigned ticks)
+static void tick_once(struct script *s, struct sim_node *n)
+{
+    if (s->held[n->id] > 0) {
+        s->held[n->id]--;
+    } else {
+        sim_tick(n);
+    }
+}
+
+static enum script_result tick(struct script *s, struct sim_node *n, unsigned ticks)
 {
     for (unsigned i = 0; i < ticks; i++) {
-        sim_tick(n);
+        tick_once(s, n);
         (void)sim_take_ready(n); /* what a tick wants to say leaves before the next one */
     }
     return SCRIPT_DONE;
@@ -350,7 +433,7 @@ static enum script_result tick_all(struct script *s, unsigned times)
 {
     for (unsigned k = 0; k < times; k++) {
         for (unsigned i = 1; i <= s->cluster->nnodes; i++) {
-            sim_tick(&s->cluster->node[i]);
+            tick_once(s, &s->cluster->node[i]);
             sim_stabilize(s->cluster);
         }
     }
@@ -370,26 +453,31 @@ static enum script_result transfer(struct script *s, const struct words *w)
     unsigned b = to != NULL ? (unsigned)strtoul(to, NULL, 10) : number(w, 2);
     struct sim_node *n = &s->cluster->node[a];
 
+    if (a == 0 || a > s->cluster->nnodes) {
+        return malformed(s, "no node %u", a);
+    }
     return raft_transfer(n->group, n->now, b) == FL_OK ? SCRIPT_DONE : SCRIPT_IDLE;
 }
 
 /* Commands on one node, which is the first word. */
 
-static enum script_result cmd_tick(const struct words *w, struct sim_node *n)
+static enum script_result cmd_tick(struct script *s, const struct words *w, struct sim_node *n)
 {
-    return tick(n, w->n > 2 ? number(w, 2) : 1);
+    return tick(s, n, w->n > 2 ? number(w, 2) : 1);
 }
 
-static enum script_result cmd_tick_election(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_tick_election(struct script *s, const struct words *w, struct sim_node *n)
 {
     (void)w;
-    return tick(n, n->config.election_ticks);
+    return tick(s, n, n->config.election_ticks);
 }
 
-static enum script_result cmd_tick_heartbeat(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_tick_heartbeat(struct script *s, const struct words *w, struct sim_node *n)
 {
     (void)w;
-    return tick(n, 1);
+    return tick(s, n, 1);
 }
 
 static enum script_result done(enum fl_status status)
@@ -397,77 +485,113 @@ static enum script_result done(enum fl_status status)
     return status == FL_OK ? SCRIPT_DONE : SCRIPT_IDLE;
 }
 
-static enum script_result cmd_campaign(const struct words *w, struct sim_node *n)
+static enum script_result cmd_campaign(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     (void)w;
     return done(raft_campaign(n->group, n->now));
 }
 
-static enum script_result cmd_propose(const struct words *w, struct sim_node *n)
+static enum script_result cmd_propose(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     return sim_propose(n, w->n > 2 ? w->at[2] : "") == FL_OK ? SCRIPT_DONE : SCRIPT_DROPPED;
 }
 
-static enum script_result cmd_propose_change(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_propose_change(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     return propose_change(n, w);
 }
 
-static enum script_result cmd_forget_leader(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_forget_leader(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     (void)w;
     return done(raft_forget_leader(n->group, n->now));
 }
 
-static enum script_result cmd_unreachable(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_unreachable(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     return done(raft_unreachable(n->group, n->now, number(w, 2)));
 }
 
-static enum script_result cmd_report_snapshot(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_report_snapshot(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     bool ok = w->n > 3 && strcmp(w->at[3], "ok") == 0;
 
     return done(raft_snapshot_status(n->group, n->now, number(w, 2), ok));
 }
 
-static enum script_result cmd_read_index(const struct words *w, struct sim_node *n)
+static enum script_result
+cmd_read_index(struct script *s, const struct words *w, struct sim_node *n)
 {
+    (void)s;
     return done(sim_read(n, context(w->n > 2 ? w->at[2] : NULL)));
 }
 
-static enum script_result cmd_compact(const struct words *w, struct sim_node *n)
+static enum script_result cmd_compact(struct script *s, const struct words *w, struct sim_node *n)
 {
+    raft_index upto = n->machine.applied;
+
     if (w->n > 2) {
-        return SCRIPT_UNSUPPORTED;
+        upto = number(w, 2);
+        if (upto > n->machine.applied) {
+            return malformed(s, "node %u has not applied %d", number(w, 1), (int)upto);
+        }
     }
-    sim_compact(n);
+    sim_save(n);
+    sim_compact_to(n, upto);
     return SCRIPT_DONE;
 }
 
-static enum script_result cmd_restart(const struct words *w, struct sim_node *n)
+/* Beyond the timeout of the core, which is not ours to change: the node's clock stands still for
+ * the difference. */
+static enum script_result
+cmd_set_timeout(struct script *s, const struct words *w, struct sim_node *n)
 {
-    (void)w;
-    sim_restart(n, 0);
+    unsigned timeout = (unsigned)strtoul(value(w, "timeout"), NULL, 10);
+
+    if (timeout < n->config.election_ticks) {
+        return malformed(s, "a timeout below the election timeout");
+    }
+    s->held[n->id] = timeout - n->config.election_ticks;
+    return SCRIPT_DONE;
+}
+
+static enum script_result cmd_restart(struct script *s, const struct words *w, struct sim_node *n)
+{
+    (void)s;
+    sim_restart(n, w->n > 2 ? number(w, 2) : 0);
     return SCRIPT_DONE;
 }
 
 static const struct {
     const char *name;
-    enum script_result (*run)(const struct words *w, struct sim_node *n);
+    const char *shape; /* of what follows the node */
+    enum script_result (*run)(struct script *s, const struct words *w, struct sim_node *n);
 } on_node[] = {
-    {"tick", cmd_tick},
-    {"tick-election", cmd_tick_election},
-    {"tick-heartbeat", cmd_tick_heartbeat},
-    {"campaign", cmd_campaign},
-    {"propose", cmd_propose},
-    {"propose-conf-change", cmd_propose_change},
-    {"forget-leader", cmd_forget_leader},
-    {"report-unreachable", cmd_unreachable},
-    {"report-snapshot", cmd_report_snapshot},
-    {"read-index", cmd_read_index},
-    {"compact", cmd_compact},
-    {"restart", cmd_restart},
+    {"tick", "( [0-9]{1,4})?", cmd_tick},
+    {"tick-election", "", cmd_tick_election},
+    {"tick-heartbeat", "", cmd_tick_heartbeat},
+    {"campaign", "", cmd_campaign},
+    {"propose", " [^ ]{1,40}", cmd_propose},
+    {"propose-conf-change",
+     "( v1=(true|false))?( transition=(auto|implicit|explicit))? \\[%o\\]",
+     cmd_propose_change},
+    {"forget-leader", "", cmd_forget_leader},
+    {"report-unreachable", " %n", cmd_unreachable},
+    {"report-snapshot", " %n (ok|fail)", cmd_report_snapshot},
+    {"read-index", " [a-z]*%n", cmd_read_index},
+    {"compact", "( %n)?", cmd_compact},
+    {"restart", "( [0-9]{1,2})?", cmd_restart},
+    {"set-randomized-election-timeout", " timeout=[0-9]{1,4}", cmd_set_timeout},
 };
 
 static enum script_result cmd_tick_all(struct script *s, const struct words *w)
@@ -475,46 +599,98 @@ static enum script_result cmd_tick_all(struct script *s, const struct words *w)
     return tick_all(s, number(w, 1));
 }
 
+static enum script_result cmd_send_snapshot(struct script *s, const struct words *w)
+{
+    struct sim_node *n = node(s, w, 1);
+
+    if (n == NULL) {
+        return malformed(s, "no node %u", number(w, 1));
+    }
+    sim_send_snapshot(n, number(w, 2));
+    return SCRIPT_DONE;
+}
+
 static const struct {
     const char *name;
+    const char *shape; /* of what follows the name */
+    unsigned ids;      /* that many words are ids of nodes */
     enum script_result (*run)(struct script *s, const struct words *w);
 } on_world[] = {
-    {"add-nodes", add_nodes},
-    {"stabilize", stabilize_some},
-    {"tick-all", cmd_tick_all},
-    {"isolate", links},
-    {"cut", links},
-    {"heal", links},
-    {"process-ready", process},
-    {"process-append-thread", process},
-    {"process-apply-thread", process},
-    {"deliver-msgs", deliver_to},
-    {"deliver", on_packet},
-    {"drop", on_packet},
-    {"dup", on_packet},
-    {"drop-link", drop_link},
-    {"transfer-leadership", transfer},
+    {"add-nodes", " [0-9]{1,2}%k", 0, add_nodes},
+    {"stabilize", "( %n)*", WORDS_MAX, stabilize_some},
+    {"tick-all", " [0-9]{1,4}", 0, cmd_tick_all},
+    {"isolate", " %n", 1, links},
+    {"cut", " %n %n", 2, links},
+    {"heal", "", 0, links},
+    {"process-ready", "( %n)+", WORDS_MAX, process},
+    {"process-append-thread", "( %n)+", WORDS_MAX, process},
+    {"process-apply-thread", "( %n)+", WORDS_MAX, process},
+    {"deliver-msgs",
+     "( %n)*( type=Msg[A-Za-z]+)?( drop=(%n|\\(%n(,%n)*\\)))?( type=Msg[A-Za-z]+)?",
+     WORDS_MAX,
+     deliver_to},
+    {"deliver", " %n %n %n", 2, on_packet},
+    {"drop", " %n %n %n", 2, on_packet},
+    {"dup", " %n %n %n", 2, on_packet},
+    {"drop-link", " %n %n", 2, drop_link},
+    {"send-snapshot", " %n %n", 2, cmd_send_snapshot},
+    {"transfer-leadership", "( %n %n| from=%n to=%n)", 0, transfer},
 };
+
+static enum script_result
+run_on_world(struct script *s, const struct words *w, const char *line, size_t command)
+{
+    size_t len = strlen(on_world[command].name);
+
+    if (!shape_fits(on_world[command].shape, line + len)) {
+        return malformed(s, "not how %s is used", on_world[command].name);
+    }
+    for (unsigned i = 1; i < w->n && i <= on_world[command].ids; i++) {
+        if (strchr(w->at[i], '=') == NULL && (number(w, i) < 1 || number(w, i) > SIM_NODES_MAX)) {
+            return malformed(s, "no node %s", w->at[i]);
+        }
+    }
+    return on_world[command].run(s, w);
+}
+
+static enum script_result
+run_on_node(struct script *s, const struct words *w, const char *line, size_t command)
+{
+    const char *rest = line + strlen(on_node[command].name);
+
+    if (w->n < 2 || *rest != ' ' || !shape_fits("%n", w->at[1])) {
+        return malformed(s, "%s needs a node", on_node[command].name);
+    }
+    if (node(s, w, 1) == NULL) {
+        return malformed(s, "no node %s", w->at[1]);
+    }
+    if (!shape_fits(on_node[command].shape, rest + 1 + strlen(w->at[1]))) {
+        return malformed(s, "not how %s is used", on_node[command].name);
+    }
+    return on_node[command].run(s, w, node(s, w, 1));
+}
 
 enum script_result script_run(struct script *s, const char *line)
 {
     struct words w;
 
-    split(&w, line);
-    if (w.n == 0) {
-        return SCRIPT_IDLE;
+    if (!split(&w, line)) {
+        return malformed(s, "the command is too long");
+    }
+    if (w.n == 0 || line[0] == ' ') {
+        return malformed(s, "no command");
     }
     for (size_t i = 0; i < sizeof(on_world) / sizeof(on_world[0]); i++) {
         if (strcmp(w.at[0], on_world[i].name) == 0) {
-            return on_world[i].run(s, &w);
+            return run_on_world(s, &w, line, i);
         }
     }
     for (size_t i = 0; i < sizeof(on_node) / sizeof(on_node[0]); i++) {
-        if (strcmp(w.at[0], on_node[i].name) == 0 && node(s, &w, 1) != NULL) {
-            return on_node[i].run(&w, node(s, &w, 1));
+        if (strcmp(w.at[0], on_node[i].name) == 0) {
+            return run_on_node(s, &w, line, i);
         }
     }
-    return SCRIPT_UNSUPPORTED;
+    return malformed(s, "unknown command %.32s", w.at[0]);
 }
 
 /* ---- facts ---- */
@@ -567,6 +743,25 @@ void script_state(const struct sim_node *n, char *out, size_t size)
     (void)snprintf(out + len, size - len, "%s", conf->autoleave ? "auto" : "");
 }
 
+/* Payloads that are not plain words are recorded as hex digits. */
+static size_t put_payload(char *out, size_t size, const struct sim_entry *e)
+{
+    size_t len = 0;
+    bool plain = true;
+
+    for (const char *p = e->text; *p != '\0'; p++) {
+        plain = plain && (isalnum((unsigned char)*p) || *p == '_');
+    }
+    if (plain || e->type == RAFT_ENT_CONF) {
+        return (size_t)snprintf(out, size, "%s%s", e->text[0] != '\0' ? "=" : "", e->text);
+    }
+    len = (size_t)snprintf(out, size, "=0x");
+    for (const char *p = e->text; *p != '\0'; p++) {
+        len += (size_t)snprintf(out + len, size - len, "%02x", (unsigned)(unsigned char)*p);
+    }
+    return len;
+}
+
 char *script_log(const struct sim_node *n)
 {
     struct raft_status s;
@@ -575,20 +770,22 @@ char *script_log(const struct sim_node *n)
     size_t size;
 
     raft_status_get(n->group, &s);
-    size = (s.last - s.first + 2) * (SIM_TEXT_MAX + 32);
+    size = (s.last - s.first + 2) * (2 * SIM_TEXT_MAX + 32);
     out = fl_xmalloc(size);
     out[0] = '\0';
     for (raft_index i = s.first; i <= s.last; i++) {
-        const struct sim_entry *e = &n->cache.at[i];
+        /* What the core has just made itself reaches the cache with the next ready. */
+        const struct sim_entry *e = i < n->cache.capacity ? &n->cache.at[i] : NULL;
 
         len += (size_t)snprintf(out + len,
                                 size - len,
-                                "%s%d/%d%s%s",
+                                "%s%d/%d",
                                 len > 0 ? " " : "",
                                 (int)raft_term_at(n->group, i),
-                                (int)i,
-                                e->text[0] != '\0' ? "=" : "",
-                                e->text);
+                                (int)i);
+        if (e != NULL && e->term == raft_term_at(n->group, i)) {
+            len += put_payload(out + len, size - len, e);
+        }
     }
     return out;
 }

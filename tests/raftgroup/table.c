@@ -1,39 +1,29 @@
 /* Reading the recorded tables. */
 #include "tests/raftgroup/table.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/raftgroup/shape.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-FILE *table_open(const char *name)
+bool table_read(struct table *t, struct table_row *row)
 {
-    const char *folder = getenv("FLOTILLA_VECTORS");
-    char path[512];
-    FILE *file;
+    do {
+        size_t len;
 
-    (void)snprintf(path,
-                   sizeof(path),
-                   "%s/tables/%s",
-                   folder != NULL ? folder : "../shared/vectors/raft",
-                   name);
-    file = fopen(path, "r");
-    if (file == NULL) {
-        print_message("skipped: %s is absent\n", path);
-        skip();
-    }
-    return file;
-}
-
-bool table_read(FILE *file, struct table_row *row)
-{
-    if (fgets(row->text, sizeof(row->text), file) == NULL) {
-        return false;
-    }
-    row->text[strcspn(row->text, "\n")] = '\0';
+        if (t->report->malformed || fgets(row->text, sizeof(row->text), t->file) == NULL) {
+            return false;
+        }
+        len = strcspn(row->text, "\n");
+        if (row->text[len] != '\n' && !feof(t->file)) {
+            report_read(t->report, row->text, false);
+            report_malformed(t->report, "a NUL byte, or more than %d bytes", TABLE_LINE_BYTES - 2);
+            return false;
+        }
+        row->text[len] = '\0';
+        report_read(t->report, row->text, true);
+    } while (row->text[0] == '\0' || strncmp(row->text, "# ", 2) == 0);
     row->want = strstr(row->text, " => ");
     if (row->want != NULL) {
         *row->want = '\0';
@@ -42,20 +32,34 @@ bool table_read(FILE *file, struct table_row *row)
     return true;
 }
 
-void table_check(struct table_tally *t, const struct table_row *row, const char *got)
+bool table_fits(struct table *t, const struct table_row *row, const char *shape, bool result)
 {
-    t->rows++;
-    if (row->want == NULL || strcmp(row->want, got) != 0) {
-        t->differ++;
-        print_message("%s\n  want %s\n  got  %s\n", row->text, row->want, got);
+    char value[256];
+
+    if (!shape_fits(shape, row->text)) {
+        report_malformed(t->report, "not a row of this kind: %s", row->text);
+        return false;
     }
+    if (result && row->want == NULL) {
+        report_malformed(t->report, "no result (=>): %s", row->text);
+        return false;
+    }
+    for (const char *p = strchr(row->text, '='); p != NULL; p = strchr(p + 1, '=')) {
+        if (strcspn(p, " ") >= sizeof(value)) {
+            report_malformed(t->report, "a value is longer than %zu bytes", sizeof(value) - 1);
+            return false;
+        }
+    }
+    return true;
 }
 
-void table_report(const char *name, const struct table_tally *t)
+void table_check(struct table *t, const struct table_row *row, const char *got)
 {
-    print_message(
-        "%s: %u rows, %u without meaning here, %u differ\n", name, t->rows, t->skipped, t->differ);
-    assert_int_equal(t->differ, 0);
+    if (row->want != NULL && strcmp(row->want, got) == 0) {
+        report_pass(t->report);
+    } else {
+        report_differ(t->report, 0, "another result", row->want != NULL ? row->want : "", got);
+    }
 }
 
 const char *table_value(const struct table_row *row, const char *key, char out[256])

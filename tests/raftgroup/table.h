@@ -1,10 +1,12 @@
 /* Reading the recorded tables: one row per line, "inputs => result".
  *
- * Owner:    the test.
+ * Owner:    the caller.
  * Lifetime: a row until the next one is read.
  * Threads:  one. */
 #ifndef TESTS_RAFTGROUP_TABLE_H
 #define TESTS_RAFTGROUP_TABLE_H
+
+#include "tests/raftgroup/report.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,20 +24,19 @@ struct table_numbers {
     unsigned n;
 };
 
-struct table_tally {
-    unsigned rows;
-    unsigned skipped;
-    unsigned differ;
+struct table {
+    FILE *file;
+    struct report *report;
 };
 
-/* Opens a table of $FLOTILLA_VECTORS or ../shared/vectors/raft; skips the test when it is absent.
- */
-FILE *table_open(const char *name);
-bool table_read(FILE *file, struct table_row *row);
-/* Counts the row, and prints it when what we got is not what is wanted. */
-void table_check(struct table_tally *t, const struct table_row *row, const char *got);
-/* Prints the sums; fails the test when rows differ. */
-void table_report(const char *name, const struct table_tally *t);
+/* The next row that is neither empty nor a comment ("# "); a heading ("## ") is a row. False at the
+ * end, and when the file turned out to be malformed. */
+bool table_read(struct table *t, struct table_row *row);
+/* Like shape_fits for the row up to " => "; a row that does not fit, or has no result although
+ * `result`, is malformed. */
+bool table_fits(struct table *t, const struct table_row *row, const char *shape, bool result);
+/* Passed when what we got is what is wanted. */
+void table_check(struct table *t, const struct table_row *row, const char *got);
 /* Value of " key=value", up to the next blank; "" if absent. */
 const char *table_value(const struct table_row *row, const char *key, char out[256]);
 uint64_t table_number(const struct table_row *row, const char *key);
