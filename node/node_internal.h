@@ -79,6 +79,8 @@ struct node {
         pthread_cond_t changed;
         struct placement_map_view *map;          /* newest published; NULL before the first */
         struct node_view *parts[NODE_HOSTS_MAX]; /* newest picture of each loop's groups */
+        uint64_t data_bytes;                     /* of the stores, as of the last beat */
+        uint64_t log_bytes;
         uint64_t gc_revisions[NODE_HOSTS_MAX];
         size_t requests[NODE_HOSTS_MAX]; /* draining: still to be answered */
         unsigned quiet_hosts;
@@ -113,12 +115,14 @@ void node__refused(struct node *node, uint64_t peer, enum fl_status status, cons
 struct placement_map_view *node__map_acquire(struct node *node);
 /* For placement_open: a new map was applied. Apply thread. */
 void node__map_published(void *context, struct placement_map_view *map);
-/* A loop's part of the view; takes over `part`. `requests`: while draining, how many of this node's
- * clients still wait on that loop. Loop threads. */
+/* A loop's part of the view, groups in order of id; takes over `part`. `requests`: while draining,
+ * how many of this node's clients still wait on that loop. Loop threads. */
 void node__publish_part(struct node *node,
                         unsigned host_index,
                         struct node_view *part,
                         size_t requests);
+/* Puts the newest parts together for whoever asks from now on. Any thread. */
+void node__publish_view(struct node *node);
 void node__publish_gc(struct node *node, unsigned host_index, uint64_t revision);
 /* Every beat: the merged view, the watermark, placement. System loop. */
 void node__system_upkeep(struct node *node, uint64_t now_ms);

@@ -170,6 +170,37 @@ static void test_a_read_is_one_moment(void **state)
     cluster_destroy(cluster);
 }
 
+/* --- what the view says --------------------------------------------------------------------- */
+
+/* Goal: health and status never contradict what the same node has just done: once a request was
+ * served through it, its view names an open node as leader of that range. Method: the leader of a
+ * range is closed and opened again, over and over; after the first answer through each other node,
+ * and through the one that is back, the view is looked at once, without waiting. */
+static void test_view_knows_who_served(void **state)
+{
+    struct cluster *cluster;
+
+    (void)state;
+    cluster = cluster_create(&(struct cluster_options){.nodes = 3, .ranges = 8});
+    cluster_write_everywhere(cluster);
+    for (unsigned round = 0; round < 4; round++) {
+        unsigned victim = cluster_leader(cluster, 0, "xa");
+
+        cluster_stop(cluster, victim);
+        for (unsigned i = 1; i < 3; i++) {
+            unsigned other = (victim + i) % 3;
+
+            assert_ok(put(cluster->nodes[other].node, "xa", "1"));
+            assert_true(cluster_has_leader(cluster, other, "xa"));
+        }
+        cluster_start(cluster, victim);
+        assert_ok(get(cluster->nodes[victim].node, "xa"));
+        assert_true(cluster_has_leader(cluster, victim, "xa"));
+        cluster_wait_ready(cluster);
+    }
+    cluster_destroy(cluster);
+}
+
 /* --- laggards and restarts ------------------------------------------------------------------ */
 
 struct snapshot_wait {
@@ -356,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_deaf_nodes),
         cmocka_unit_test(test_drain_answers_everything),
         cmocka_unit_test(test_a_read_is_one_moment),
+        cmocka_unit_test(test_view_knows_who_served),
         cmocka_unit_test(test_laggard_gets_a_snapshot),
         cmocka_unit_test(test_restart_of_all),
         cmocka_unit_test(test_minority_answers),

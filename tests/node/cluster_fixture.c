@@ -291,6 +291,13 @@ unsigned cluster_leader(struct cluster *cluster, unsigned i, const char *key)
     return search.found;
 }
 
+bool cluster_has_leader(struct cluster *cluster, unsigned i, const char *key)
+{
+    struct leader_search search = {.cluster = cluster, .from = i, .key = key};
+
+    return leader_is_open(&search);
+}
+
 struct counter_search {
     const char *name;
     uint64_t value;

@@ -54,6 +54,8 @@ void cluster_wait_ready(struct cluster *cluster);
 /* The open node that leads the range of `key` (or the placement group for NULL), as node `i` sees
  * it; waits for one. */
 unsigned cluster_leader(struct cluster *cluster, unsigned i, const char *key);
+/* The view of node `i`, looked at once, names an open node as that leader. */
+bool cluster_has_leader(struct cluster *cluster, unsigned i, const char *key);
 /* Sum over the open nodes' registers of a counter of the process. */
 uint64_t cluster_counter(const char *name);
 
