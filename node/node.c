@@ -340,17 +340,9 @@ node_open(struct node **out, const struct node_options *options, char *why, size
     node__view_slot_init(&node->views);
     node->peer_urls = join_urls(&options->advertise_peer_urls);
     node->client_urls = join_urls(&options->advertise_client_urls);
+    fl_assert(options->raft_loops <= NODE_RAFT_LOOPS_MAX); /* options.h */
     node->host_count = 1 + options->raft_loops;
     node__metrics_register();
-    if (node->host_count > NODE_HOSTS_MAX) {
-        status = node_why(FL_INVALID,
-                          why,
-                          why_bytes,
-                          "%u raft loops: at most %d have lanes of their own",
-                          options->raft_loops,
-                          NODE_HOSTS_MAX - 1);
-        goto out;
-    }
     FL_TRY_OUT(open_identity(node, why, why_bytes));
     FL_TRY_OUT(open_stores(node, why, why_bytes));
     start_workers(node);

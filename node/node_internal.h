@@ -25,6 +25,7 @@
 
 /* The system loop and as many raft loops as there are pairs of lanes. */
 #define NODE_HOSTS_MAX (1 + (NODE_LANES_MAX - NODE_LANE_RAFT) / 2)
+static_assert(NODE_RAFT_LOOPS_MAX == NODE_HOSTS_MAX - 1, "every raft loop has lanes of its own");
 
 /* What became durable by one flush of the data engine. */
 struct node_checkpoint {

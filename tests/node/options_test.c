@@ -306,6 +306,7 @@ static void numbers_have_bounds_and_units(void **state)
     assert_bad(FLAGS("--flush-interval", "30x"), "is not a time such as 200ms");
     assert_bad(FLAGS("--initial-ranges", "0"), "is not a number from 1 to");
     assert_bad(FLAGS("--initial-ranges", "5000"), "is not a number from 1 to");
+    assert_bad(FLAGS("--raft-loops", "32"), "is not a number from 1 to 31");
     assert_bad(FLAGS("--log-level", "loud"), "is not debug, info, warn or error");
     assert_bad(FLAGS("--election-timeout", "500"), "at least five times");
 }
