@@ -87,6 +87,7 @@ struct node {
         unsigned quiet_hosts;
         unsigned closed_hosts;
         bool stop_waiting;
+        bool member;       /* of a cluster that has formed, as far as this node knows */
         char refusal[512]; /* "" or why the cluster refuses this node */
     } shared;
 };
