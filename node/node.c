@@ -260,6 +260,7 @@ static void fill_hello(const struct node *node, struct node_hello *hello)
         .boot = node->boot,
     };
     memcpy(hello->uuid, node_identity_uuid(node->identity), NODE_UUID_BYTES);
+    memcpy(hello->starts, node_identity_starts(node->identity), sizeof(hello->starts));
     (void)snprintf(hello->name, sizeof(hello->name), "%s", node->options->name);
     (void)snprintf(hello->peer_urls, sizeof(hello->peer_urls), "%s", node->peer_urls);
     (void)snprintf(hello->client_urls, sizeof(hello->client_urls), "%s", node->client_urls);
