@@ -250,6 +250,11 @@ static void seeds_are_checked(void **state)
     assert_bad(FLAGS("--name", ""), "1 to 128 bytes");
     assert_bad(FLAGS("--name", "a/b"), "give --data-dir");
     assert_bad(FLAGS("--name", "a\nb"), "control characters");
+    assert_bad(FLAGS("--name", "n\xc3\xa4me"), "--name: only ASCII characters");
+    assert_bad(FLAGS("--initial-cluster", "default=http://h:1,\xc3\xa4=http://h:2"),
+               "--initial-cluster: only ASCII characters");
+    assert_bad(FLAGS("--initial-cluster", "default=http://h:1,a\nb=http://h:2"),
+               "--initial-cluster: only ASCII characters");
 }
 
 static void too_many_seeds_are_refused(void **state)
