@@ -316,7 +316,7 @@ static void test_damaged_store(void **state)
     (void)snprintf(path, sizeof(path), "%s", store);
     node_identity_close(open_it());
     size = temp_file_size(path);
-    for (size_t bit = 0; bit < size * 8; bit += 5) {
+    for (size_t bit = 0; bit < size * 8; bit += 11) {
         temp_file_flip(path, bit / 8, bit % 8);
         assert_refused(FL_CORRUPT,
                        "%s/STORE is damaged (its checksum does not match): restore the file, or "
