@@ -290,7 +290,7 @@ static bool check_locality(const struct node_options *options, char *why, size_t
             &locality, fl_bytes_of_string(options->locality), problem, sizeof problem)) {
         return true;
     }
-    (void)snprintf(why, why_bytes, "--locality: %s", problem);
+    (void)snprintf(why, why_bytes, "--%s", problem); /* it begins with "locality: " */
     return false;
 }
 

@@ -18,7 +18,6 @@ struct node_peer {
     uint32_t boot;     /* of the living connection, 0: none */
     unsigned incoming; /* connections of the system lane from it */
     uint64_t heard_ms; /* last beat */
-    uint64_t stamp;    /* newest it sent */
     bool lost;         /* silent for FL_PEER_DEAD_MS, told to every loop */
     uint32_t rival;    /* a later start that said hello while an earlier one counted as alive */
     uint64_t rival_ms; /* .. since when */
@@ -197,14 +196,12 @@ void node__beat_received(struct node_host *host, uint64_t peer_id, struct fl_byt
 {
     struct node_peers *peers = host->node->peers;
     struct node_peer *peer = find(peers, peer_id);
-    struct node_beat beat;
 
-    if (node_beat_decode(body, &beat) != FL_OK || host->index != 0) {
+    if (body.len != 0 || host->index != 0) {
         node__host_bad_message(host, peer_id, "beat");
         return;
     }
     if (peer != NULL) {
-        peer->stamp = beat.stamp;
         heard(peers, peer, host->now_ms);
     }
 }
@@ -243,17 +240,6 @@ static void declare_lost(struct node_peers *peers, struct node_peer *peer)
     }
 }
 
-static void send_beat(struct node_host *host, const struct node_peer *peer)
-{
-    struct node_beat beat = {.stamp = host->now_ms, .echo = peer->stamp};
-    struct node_part part;
-
-    fl_writer_reset(&host->scratch);
-    node_beat_encode(&host->scratch, &beat);
-    part = (struct node_part){.bytes = fl_writer_bytes(&host->scratch), .buf = NULL};
-    (void)node__host_send(host, peer->id, NODE_MESSAGE_BEAT, &part, 1);
-}
-
 void node__beat(struct node_host *host)
 {
     struct node_peers *peers = host->node->peers;
@@ -261,7 +247,7 @@ void node__beat(struct node_host *host)
     for (size_t i = 0; i < peers->count; i++) {
         struct node_peer *peer = &peers->peers[i];
 
-        send_beat(host, peer);
+        (void)node__host_send(host, peer->id, NODE_MESSAGE_BEAT, NULL, 0);
         if (!peer->lost && peer->heard_ms != 0 && host->now_ms > peer->heard_ms + FL_PEER_DEAD_MS) {
             declare_lost(peers, peer);
         }

@@ -9,9 +9,9 @@
 #define MAGIC_BYTES 8
 
 static_assert(sizeof(MAGIC) == MAGIC_BYTES + 1, "the table of hello.h");
-/* Fixed fields, three texts with two-byte lengths, answer code and sentence. */
-static_assert(52 + NODE_NAME_BYTES_MAX + 2 * NODE_URLS_BYTES_MAX + 6 + 1 + 2 +
-                      NODE_SENTENCE_BYTES_MAX + 3 <
+/* Fixed fields, four texts with two-byte lengths, starts, answer code and sentence. */
+static_assert(52 + NODE_NAME_BYTES_MAX + 2 * NODE_URLS_BYTES_MAX + NODE_LOCALITY_BYTES_MAX + 8 +
+                      8 * NODE_STARTS_MAX + 1 + 2 + NODE_SENTENCE_BYTES_MAX + 3 <
                   NODE_HANDSHAKE_BYTES_MAX,
               "both bodies fit, with room for later versions");
 
@@ -70,6 +70,9 @@ void node_hello_encode(struct fl_writer *out, const struct node_hello *hello)
     write_text(out, hello->peer_urls, NODE_URLS_BYTES_MAX);
     write_text(out, hello->client_urls, NODE_URLS_BYTES_MAX);
     write_text(out, hello->locality, NODE_LOCALITY_BYTES_MAX);
+    for (size_t i = 0; i < NODE_STARTS_MAX; i++) {
+        fl_write_u64le(out, hello->starts[i]);
+    }
 }
 
 static uint16_t read_u16(struct fl_reader *in)
@@ -102,6 +105,9 @@ enum fl_status node_hello_decode(struct fl_bytes body, struct node_hello *hello)
     read_text(&in, hello->peer_urls, NODE_URLS_BYTES_MAX);
     read_text(&in, hello->client_urls, NODE_URLS_BYTES_MAX);
     read_text(&in, hello->locality, NODE_LOCALITY_BYTES_MAX);
+    for (size_t i = 0; i < NODE_STARTS_MAX; i++) {
+        hello->starts[i] = fl_read_u64le(&in);
+    }
     /* What follows belongs to a version that knows what it means. */
     return in.bad || hello->version_min > hello->version_max ? FL_BAD_MESSAGE : FL_OK;
 }

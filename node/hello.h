@@ -17,6 +17,7 @@
  *                  ..  ..   peer urls: varint length, bytes; comma separated
  *                  ..  ..   client urls: varint length, bytes; comma separated
  *                  ..  ..   locality: varint length, bytes
+ *                  ..  256  random marks of the last starts, newest first; 0: none
  *                  ..  ..   bytes a newer version may add are skipped
  *     ANSWER body  0   1    enum below, not the numbers of status.h, which may change
  *                  1   ..   sentence: varint length, bytes
@@ -36,6 +37,7 @@
 #define NODE_URLS_BYTES_MAX      2047
 #define NODE_LOCALITY_BYTES_MAX  255
 #define NODE_SENTENCE_BYTES_MAX  511
+#define NODE_STARTS_MAX          32
 #define NODE_HANDSHAKE_BYTES_MAX 8192 /* body of either frame */
 
 struct node_hello {
@@ -50,6 +52,7 @@ struct node_hello {
     char peer_urls[NODE_URLS_BYTES_MAX + 1];
     char client_urls[NODE_URLS_BYTES_MAX + 1];
     char locality[NODE_LOCALITY_BYTES_MAX + 1]; /* dc=..,rack=..,host=.. or empty */
+    uint64_t starts[NODE_STARTS_MAX];           /* marks of start boot, boot - 1, ..; 0: none */
 };
 
 /* FL_OK or why not: FL_REFUSED, FL_FOREIGN_CLUSTER, FL_NEWER_FORMAT, FL_NOT_READY, FL_STALE,

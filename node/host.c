@@ -304,6 +304,8 @@ static void due(struct node_host *host, struct node_timer *timer)
         node_wheel_set(&host->wheel, timer, host->now_ms + FL_BEAT_MS);
     } else if (timer == &host->client_timer) {
         node_oracle_client_tick(&host->client, host->now_ms);
+    } else if (timer == &host->news_timer) {
+        host->news = true; /* shown when this turn ends */
     } else {
         struct node_deadline *deadline = fl_container_of(timer, struct node_deadline, timer);
 
@@ -344,6 +346,9 @@ static void turn(void *ctx, uint64_t now_ms)
         }
         node__revision_turn(host);
     } while (!fl_list_empty(&host->dirty));
+    if (host->news) {
+        node__host_show_news(host);
+    }
     node__host_submit_log(host);
     if (host->transport != NULL) {
         node_transport_flush(host->transport);
@@ -437,6 +442,7 @@ struct node_host *node_host_create(struct node *node, unsigned index)
     fl_prng_seed(&host->prng, node->node_id ^ node->boot ^ (uint64_t)index << 32);
     node_timer_init(&host->client_timer);
     node_timer_init(&host->upkeep_timer);
+    node_timer_init(&host->news_timer);
     node_timer_init(&host->parked_timer);
     node_timer_init(&host->beat_timer);
     node_wheel_set(&host->wheel, &host->upkeep_timer, host->now_ms + UPKEEP_MS);

@@ -152,6 +152,9 @@ struct node_host {
     struct node_part *parts;
     size_t parts_capacity;
     struct node_timer upkeep_timer; /* views, draining, compaction */
+    struct node_timer news_timer;   /* a picture that had to wait */
+    bool news;         /* since the last picture a leader came or went, a group opened or froze */
+    uint64_t shown_ms; /* when that was */
     struct node_timer parked_timer;
     struct node_timer beat_timer; /* system loop only */
     struct node_task drain_task;
@@ -192,6 +195,9 @@ void node__host_checkpointed(const struct node_checkpoint *checkpoints, size_t c
 
 /* --- host_upkeep.c --- */
 void node__host_upkeep(struct node_host *host);
+/* What readers of the view act on has changed: they see it before any request is answered that
+ * depends on it. For the end of a turn. */
+void node__host_show_news(struct node_host *host);
 void node__host_publish_gc(struct node_host *host);
 /* While closing: reports once nothing is outside and every request is answered. */
 void node__host_check_quiet(struct node_host *host);

@@ -9,6 +9,9 @@
 
 /* Between the last confirm of a draining oracle and its transfer. */
 #define SETTLE_MS 50
+/* A picture costs about a microsecond a group; in a storm of elections pictures may take about a
+ * hundredth of the loop's time, so fewer groups than this are shown at once. */
+#define NEWS_GROUPS_PER_MS 10
 
 /* --- maps ----------------------------------------------------------------------------------- */
 
@@ -55,6 +58,7 @@ static void map_arrived(struct node_task *task)
     placement_map_view_release(host->map);
     host->map = news->map;
     free(news);
+    host->news = true;
     if (host->map->bootstrapped && host->index != 0) {
         host->multi_range = placement_range_map_count(host->map->ranges) > 1;
         open_ranges(host);
@@ -260,7 +264,25 @@ static void publish_part(struct node_host *host)
             part->compact_revision = replica->compact_revision;
         }
     }
+    qsort(part->groups, part->group_count, sizeof(*part->groups), node__group_view_compare);
     node__publish_part(host->node, host->index, part, host->draining ? own_requests(host) : 1);
+    host->shown_ms = host->now_ms;
+    if (host->news) {
+        host->news = false;
+        node__publish_view(host->node);
+    }
+}
+
+void node__host_show_news(struct node_host *host)
+{
+    uint64_t next_ms = host->shown_ms + HASH_COUNT(host->replicas) / NEWS_GROUPS_PER_MS;
+
+    if (host->now_ms >= next_ms) {
+        publish_part(host);
+    } else {
+        host->news = false;
+        node_wheel_set(&host->wheel, &host->news_timer, next_ms);
+    }
 }
 
 void node__host_publish_gc(struct node_host *host)
@@ -363,6 +385,7 @@ static void start_draining(struct node_task *task)
 
     host->now_ms = node_loop_now_ms(host->loop);
     host->draining = true;
+    host->news = true;
     node_wheel_set(&host->wheel, &host->upkeep_timer, host->now_ms);
 }
 

@@ -214,6 +214,13 @@ static enum fl_status make_folders(struct node_identity *identity, char *why, si
     return FL_OK;
 }
 
+static void draw(void *bytes, size_t len)
+{
+    if (getrandom(bytes, len, 0) != (ssize_t)len) {
+        fl_fatal("the system gives no random numbers: %s", strerror(errno));
+    }
+}
+
 /* --- first start ------------------------------------------------------------------------------ */
 
 static bool has_database(const struct node_identity *identity)
@@ -308,9 +315,7 @@ static enum fl_status make_identity(struct node_identity *identity,
         }
     }
     fl_assert(row->node_id != 0);
-    if (getrandom(row->uuid, sizeof(row->uuid), 0) != (ssize_t)sizeof(row->uuid)) {
-        fl_fatal("the system gives no random numbers: %s", strerror(errno));
-    }
+    draw(row->uuid, sizeof(row->uuid));
     return FL_OK;
 }
 
@@ -403,6 +408,14 @@ static enum fl_status read_or_make(struct node_identity *identity,
                     strerror(errno));
 }
 
+static void count_start(struct node__identity_row *row)
+{
+    row->boot++;
+    memmove(&row->starts[1], &row->starts[0], (NODE_STARTS_MAX - 1) * sizeof(row->starts[0]));
+    draw(&row->starts[0], sizeof(row->starts[0]));
+    row->starts[0] |= 1; /* 0 means none */
+}
+
 static enum fl_status open_identity(struct node_identity *identity,
                                     const struct node_identity_options *options,
                                     char *why,
@@ -412,7 +425,7 @@ static enum fl_status open_identity(struct node_identity *identity,
     FL_TRY(lock_directory(identity, why, why_bytes));
     FL_TRY(read_or_make(identity, options, why, why_bytes));
     FL_TRY(make_folders(identity, why, why_bytes));
-    identity->shared.row.boot++;
+    count_start(&identity->shared.row);
     if (node__identity_save(identity->directory_fd, &identity->shared.row) != FL_OK) {
         return node_why(FL_IO,
                         why,
@@ -494,6 +507,11 @@ const char *node_identity_name(const struct node_identity *identity)
 uint32_t node_identity_boot(const struct node_identity *identity)
 {
     return identity->shared.row.boot;
+}
+
+const uint64_t *node_identity_starts(const struct node_identity *identity)
+{
+    return identity->shared.row.starts;
 }
 
 bool node_identity_is_new(const struct node_identity *identity)
@@ -627,6 +645,20 @@ static enum fl_status check_history(const struct node__identity_peer *peer,
                         hello->boot,
                         peer->boot);
     }
+    /* Every start of the directory that was seen is among those this one remembers, or long ago. */
+    if (peer->start != 0 && hello->boot - peer->boot < NODE_STARTS_MAX &&
+        hello->starts[hello->boot - peer->boot] != peer->start) {
+        return node_why(FL_STALE,
+                        why,
+                        why_bytes,
+                        "node '%s' at %s runs on a copy of its data directory that is not the one "
+                        "whose start %" PRIu32
+                        " was seen: start that one, or remove this node from the cluster and add "
+                        "it as a new node",
+                        hello->name,
+                        from,
+                        peer->boot);
+    }
     return FL_OK;
 }
 
@@ -638,7 +670,7 @@ static enum fl_status remember_peer(struct node_identity *identity,
                                     size_t why_bytes)
 {
     struct node__identity_row *row = &identity->shared.row;
-    uint32_t boot = 0;
+    struct node__identity_peer before = {.boot = 0};
 
     if (peer == NULL) {
         if (row->peer_count == FL_NODES_MAX) {
@@ -654,14 +686,15 @@ static enum fl_status remember_peer(struct node_identity *identity,
         peer->node_id = hello->node_id;
         memcpy(peer->uuid, hello->uuid, NODE_UUID_BYTES);
     } else {
-        boot = peer->boot;
+        before = *peer;
     }
     peer->boot = hello->boot;
+    peer->start = hello->starts[0];
     if (node__identity_save(identity->directory_fd, row) == FL_OK) {
         return FL_OK;
     }
-    peer->boot = boot;
-    row->peer_count -= boot == 0 ? 1 : 0;
+    *peer = before;
+    row->peer_count -= before.boot == 0 ? 1 : 0;
     return node_why(
         FL_IO, why, why_bytes, "cannot write %s/STORE: %s", identity->directory, strerror(errno));
 }

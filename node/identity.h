@@ -11,7 +11,7 @@
  *
  *   STORE       off  size  field                             integers little-endian
  *               0    8     "FLstore" and 0
- *               8    1     format = 1
+ *               8    1     format = 2 (1: without the marks of starts)
  *               9    1     1 = joined a running cluster
  *               10   8     cluster id
  *               18   8     node id
@@ -20,12 +20,15 @@
  *               46   ..    name (varint length, bytes)
  *               ..   ..    seeds: varint count, each {8 node id, name, peer urls}
  *               ..   ..    peers: varint count, each {8 node id, 16 uuid, 4 highest boot count
- * seen}
+ *                          seen, 8 mark of that start}
+ *               ..   256   marks of the last starts, newest first; 0: none
  *               ..   4     CRC32C of everything before
  *
  * Trust on first use: the uuid a node id first came with is the only one accepted for it, and it is
  * durable here before any Raft message is exchanged: a wiped disk cannot come back under an old id
- * and vote again (fault 23). */
+ * and vote again (fault 23). Nor can an old copy of the directory, however often it is started:
+ * every start draws a random mark, and who comes must know the mark of the newest start that was
+ * seen. */
 #ifndef NODE_IDENTITY_H
 #define NODE_IDENTITY_H
 
@@ -80,6 +83,8 @@ const uint8_t *node_identity_uuid(const struct node_identity *identity);
 const char *node_identity_name(const struct node_identity *identity);
 /* 1 at the first start. */
 uint32_t node_identity_boot(const struct node_identity *identity);
+/* NODE_STARTS_MAX marks: of this start, the one before, ..; 0: none. */
+const uint64_t *node_identity_starts(const struct node_identity *identity);
 /* True when there was no identity here before this start. */
 bool node_identity_is_new(const struct node_identity *identity);
 /* True when this node joined a cluster that ran already. */
@@ -94,8 +99,9 @@ const char *node_identity_snap_path(const struct node_identity *identity);
 /* May Raft messages be exchanged with the node behind this hello? `from` is where it comes from,
  * for the sentence; `live_boot` is the boot count of a connection of the same node id that is alive
  * now, 0 for none. A first meeting, or a higher boot count, is durable on return of FL_OK. Else
- * `why` holds one sentence: FL_FOREIGN_CLUSTER; FL_STALE (an older start than one seen); FL_REFUSED
- * (wiped disk under an old id, copied data directory, our own id); FL_TOO_MANY; FL_IO. */
+ * `why` holds one sentence: FL_FOREIGN_CLUSTER; FL_STALE (an older start than one seen, or one that
+ * does not know it); FL_REFUSED (wiped disk under an old id, copied data directory, our own id);
+ * FL_TOO_MANY; FL_IO. */
 FL_MUST_USE enum fl_status node_identity_check_peer(struct node_identity *identity,
                                                     const struct node_hello *hello,
                                                     const char *from,

@@ -12,7 +12,8 @@
 struct node__identity_peer {
     uint64_t node_id;
     uint8_t uuid[NODE_UUID_BYTES];
-    uint32_t boot; /* highest seen */
+    uint32_t boot;  /* highest seen */
+    uint64_t start; /* its mark; 0: not known, written by format 1 */
 };
 
 /* What STORE holds. */
@@ -22,6 +23,7 @@ struct node__identity_row {
     uint64_t node_id;
     uint8_t uuid[NODE_UUID_BYTES];
     uint32_t boot;
+    uint64_t starts[NODE_STARTS_MAX];
     char *name;
     struct node_identity_seed *seeds; /* strings owned */
     size_t seed_count;

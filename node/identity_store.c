@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 enum {
-    FORMAT = 1,
+    FORMAT = 2,
+    FORMAT_WITHOUT_STARTS = 1,
     HEADER_BYTES = 46,
     SEED_BYTES_MIN = 8 + 1 + 1,
-    PEER_BYTES = 8 + NODE_UUID_BYTES + 4,
+    PEER_BYTES_MIN = 8 + NODE_UUID_BYTES + 4,
+    PEER_BYTES = PEER_BYTES_MIN + 8,
     FILE_BYTES_MAX = 16 * 1024 * 1024
 };
 
@@ -53,6 +55,10 @@ void node__identity_encode(struct fl_writer *out, const struct node__identity_ro
         fl_write_u64le(out, row->peers[i].node_id);
         fl_write_raw(out, fl_bytes(row->peers[i].uuid, NODE_UUID_BYTES));
         fl_write_u32le(out, row->peers[i].boot);
+        fl_write_u64le(out, row->peers[i].start);
+    }
+    for (size_t i = 0; i < NODE_STARTS_MAX; i++) {
+        fl_write_u64le(out, row->starts[i]);
     }
     fl_write_u32le(out, fl_crc32c(0, out->data + start, out->len - start));
 }
@@ -95,7 +101,7 @@ static void read_uuid(struct fl_reader *r, uint8_t uuid[NODE_UUID_BYTES])
     }
 }
 
-static void read_lists(struct fl_reader *r, struct node__identity_row *row)
+static void read_lists(struct fl_reader *r, struct node__identity_row *row, bool has_starts)
 {
     row->name = read_text(r, NODE_NAME_BYTES_MAX);
     row->seed_count = read_count(r, SEED_BYTES_MIN);
@@ -105,19 +111,24 @@ static void read_lists(struct fl_reader *r, struct node__identity_row *row)
         row->seeds[i].name = read_text(r, NODE_NAME_BYTES_MAX);
         row->seeds[i].peer_urls = read_text(r, NODE_URLS_BYTES_MAX);
     }
-    row->peer_count = read_count(r, PEER_BYTES);
+    row->peer_count = read_count(r, has_starts ? PEER_BYTES : PEER_BYTES_MIN);
     row->peer_capacity = row->peer_count;
     row->peers = fl_xcalloc(row->peer_count, sizeof(*row->peers));
     for (size_t i = 0; i < row->peer_count; i++) {
         row->peers[i].node_id = fl_read_u64le(r);
         read_uuid(r, row->peers[i].uuid);
         row->peers[i].boot = fl_read_u32le(r);
+        row->peers[i].start = has_starts ? fl_read_u64le(r) : 0;
+    }
+    for (size_t i = 0; has_starts && i < NODE_STARTS_MAX; i++) {
+        row->starts[i] = fl_read_u64le(r);
     }
 }
 
 enum fl_status node__identity_decode(struct fl_bytes file, struct node__identity_row *row)
 {
     struct fl_reader r;
+    uint8_t format;
     uint8_t joined;
 
     *row = (struct node__identity_row){0};
@@ -126,8 +137,9 @@ enum fl_status node__identity_decode(struct fl_bytes file, struct node__identity
         return FL_CORRUPT;
     }
     r = fl_reader(fl_bytes(file.data + sizeof(magic), file.len - sizeof(magic) - 4));
-    if (fl_read_u8(&r) != FORMAT) {
-        return file.data[sizeof(magic)] > FORMAT ? FL_NEWER_FORMAT : FL_CORRUPT;
+    format = fl_read_u8(&r);
+    if (format > FORMAT || format < FORMAT_WITHOUT_STARTS) {
+        return format > FORMAT ? FL_NEWER_FORMAT : FL_CORRUPT;
     }
     joined = fl_read_u8(&r);
     row->joined = joined == 1;
@@ -135,7 +147,7 @@ enum fl_status node__identity_decode(struct fl_bytes file, struct node__identity
     row->node_id = fl_read_u64le(&r);
     read_uuid(&r, row->uuid);
     row->boot = fl_read_u32le(&r);
-    read_lists(&r, row);
+    read_lists(&r, row, format != FORMAT_WITHOUT_STARTS);
     return fl_reader_done(&r) && joined <= 1 && row->cluster_id != 0 && row->node_id != 0 &&
                    row->boot != 0
                ? FL_OK

@@ -108,21 +108,6 @@ enum fl_status node_message_reply_decode(struct fl_bytes body, struct node_messa
     return finish(&r);
 }
 
-void node_beat_encode(struct fl_writer *w, const struct node_beat *beat)
-{
-    fl_write_varint(w, beat->stamp);
-    fl_write_varint(w, beat->echo);
-}
-
-enum fl_status node_beat_decode(struct fl_bytes body, struct node_beat *out)
-{
-    struct fl_reader r = fl_reader(body);
-
-    out->stamp = fl_read_varint(&r);
-    out->echo = fl_read_varint(&r);
-    return finish(&r);
-}
-
 void node_snapshot_piece_encode(struct fl_writer *w, const struct node_snapshot_piece *piece)
 {
     fl_write_varint(w, piece->group);

@@ -19,7 +19,7 @@ enum node_message_kind {
     NODE_MESSAGE_FORWARD,
     NODE_MESSAGE_REPLY,
     NODE_MESSAGE_ORACLE,
-    NODE_MESSAGE_BEAT,
+    NODE_MESSAGE_BEAT, /* no body: that it comes is all it says */
     NODE_MESSAGE_SNAPSHOT,
     NODE_MESSAGE_SNAPSHOT_ACK,
 };
@@ -52,12 +52,6 @@ struct node_message_reply {
     struct fl_bytes result;
 };
 
-/* Node-level liveness: the receiver echoes `stamp` in its own next beat's `echo`. */
-struct node_beat {
-    uint64_t stamp; /* sender's clock, ms */
-    uint64_t echo;  /* newest stamp received from the addressee, 0: none */
-};
-
 /* A piece of a snapshot stream (design section 8; bulk lane). Piece 0 carries the SNAP message. */
 struct node_snapshot_piece {
     uint64_t group;
@@ -86,7 +80,6 @@ void node_message_read_entry(struct fl_reader *r, struct raft_ent *ent, struct f
 
 void node_forward_encode(struct fl_writer *w, const struct node_forward *forward);
 void node_message_reply_encode(struct fl_writer *w, const struct node_message_reply *reply);
-void node_beat_encode(struct fl_writer *w, const struct node_beat *beat);
 void node_snapshot_piece_encode(struct fl_writer *w, const struct node_snapshot_piece *piece);
 void node_snapshot_ack_encode(struct fl_writer *w, const struct node_snapshot_ack *ack);
 
@@ -94,7 +87,6 @@ void node_snapshot_ack_encode(struct fl_writer *w, const struct node_snapshot_ac
 FL_MUST_USE enum fl_status node_forward_decode(struct fl_bytes body, struct node_forward *out);
 FL_MUST_USE enum fl_status node_message_reply_decode(struct fl_bytes body,
                                                      struct node_message_reply *out);
-FL_MUST_USE enum fl_status node_beat_decode(struct fl_bytes body, struct node_beat *out);
 FL_MUST_USE enum fl_status node_snapshot_piece_decode(struct fl_bytes body,
                                                       struct node_snapshot_piece *out);
 FL_MUST_USE enum fl_status node_snapshot_ack_decode(struct fl_bytes body,

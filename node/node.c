@@ -48,6 +48,23 @@ bool node__disk_full(struct node *node)
     return true;
 }
 
+/* Who is told that it lost its memory must stop. Who does not understand each other may both be
+ * right: then the one that has no cluster yet stops, and a member goes on without that peer. Else
+ * one wrong node at the address of a peer could send a whole cluster home. */
+static bool must_stop(struct node *node, enum fl_status status)
+{
+    switch ((int)status) {
+    case FL_REFUSED:
+    case FL_STALE:
+        return true;
+    case FL_FOREIGN_CLUSTER:
+    case FL_NEWER_FORMAT:
+        return !node->shared.member;
+    default:
+        return false; /* passing: it is dialed again */
+    }
+}
+
 void node__refused(struct node *node, uint64_t peer, enum fl_status status, const char *sentence)
 {
     fl_log(FL_LOG_ERROR,
@@ -56,11 +73,8 @@ void node__refused(struct node *node, uint64_t peer, enum fl_status status, cons
            peer,
            fl_status_name(status),
            sentence);
-    if (status != FL_REFUSED && status != FL_FOREIGN_CLUSTER && status != FL_NEWER_FORMAT) {
-        return; /* passing: it is dialed again */
-    }
     (void)pthread_mutex_lock(&node->shared.lock);
-    if (node->shared.refusal[0] == '\0') {
+    if (must_stop(node, status) && node->shared.refusal[0] == '\0') {
         (void)snprintf(node->shared.refusal, sizeof(node->shared.refusal), "%s", sentence);
     }
     (void)pthread_cond_broadcast(&node->shared.changed);
@@ -108,6 +122,7 @@ void node__map_published(void *context, struct placement_map_view *map)
     (void)pthread_mutex_lock(&node->shared.lock);
     old = node->shared.map;
     node->shared.map = placement_map_view_acquire(map);
+    node->shared.member = node->shared.member || map->bootstrapped;
     (void)pthread_mutex_unlock(&node->shared.lock);
     placement_map_view_release(old);
     for (unsigned i = 0; i < node->host_count; i++) {
@@ -204,6 +219,8 @@ static enum fl_status open_stores(struct node *node, char *why, size_t why_bytes
 
     FL_TRY(node_disk_guard_open(&node->disk_guard, &guard, why, why_bytes));
     FL_TRY(node_log_store_open(&node->log_store, &log, &node->report, why, why_bytes));
+    /* More than the placement group, which is there before there is a cluster. */
+    node->shared.member = node->report.group_count > 1;
     shard_engine_options_data(&engine, &node->gc);
     engine.path = node_identity_data_path(node->identity);
     engine.block_cache_bytes = options->cache_bytes;
@@ -243,6 +260,7 @@ static void fill_hello(const struct node *node, struct node_hello *hello)
         .boot = node->boot,
     };
     memcpy(hello->uuid, node_identity_uuid(node->identity), NODE_UUID_BYTES);
+    memcpy(hello->starts, node_identity_starts(node->identity), sizeof(hello->starts));
     (void)snprintf(hello->name, sizeof(hello->name), "%s", node->options->name);
     (void)snprintf(hello->peer_urls, sizeof(hello->peer_urls), "%s", node->peer_urls);
     (void)snprintf(hello->client_urls, sizeof(hello->client_urls), "%s", node->client_urls);
@@ -340,17 +358,9 @@ node_open(struct node **out, const struct node_options *options, char *why, size
     node__view_slot_init(&node->views);
     node->peer_urls = join_urls(&options->advertise_peer_urls);
     node->client_urls = join_urls(&options->advertise_client_urls);
+    fl_assert(options->raft_loops <= NODE_RAFT_LOOPS_MAX); /* options.h */
     node->host_count = 1 + options->raft_loops;
     node__metrics_register();
-    if (node->host_count > NODE_HOSTS_MAX) {
-        status = node_why(FL_INVALID,
-                          why,
-                          why_bytes,
-                          "%u raft loops: at most %d have lanes of their own",
-                          options->raft_loops,
-                          NODE_HOSTS_MAX - 1);
-        goto out;
-    }
     FL_TRY_OUT(open_identity(node, why, why_bytes));
     FL_TRY_OUT(open_stores(node, why, why_bytes));
     start_workers(node);

@@ -123,16 +123,14 @@ static void add_remote_group(struct node_view *view, const struct shard_range *r
 
 static const struct node_group_view *find_group(struct node *node, uint64_t group_id)
 {
-    for (unsigned h = 0; h < node->host_count; h++) {
-        const struct node_view *part = node->shared.parts[h];
+    const struct node_view *part = node->shared.parts[node__host_of(node, group_id)->index];
+    struct node_group_view key = {.group_id = group_id};
 
-        for (size_t i = 0; part != NULL && i < part->group_count; i++) {
-            if (part->groups[i].group_id == group_id) {
-                return &part->groups[i];
-            }
-        }
+    if (part == NULL) {
+        return NULL;
     }
-    return NULL;
+    return bsearch(
+        &key, part->groups, part->group_count, sizeof(*part->groups), node__group_view_compare);
 }
 
 /* Placement group first, then ranges in key order (view.h). The lock is held. */
@@ -160,36 +158,52 @@ static void add_groups(struct node *node, struct node_view *view, struct placeme
     view->ready = view->ready && map->bootstrapped;
 }
 
-static void publish_view(struct node *node)
+static void add_parts(struct node *node, struct node_view *view, struct placement_map_view *map)
 {
-    struct placement_map_view *map = node__map_acquire(node);
-    struct node_view *view = node__view_create();
-    struct node_log_stats log;
+    add_members(node, view, map);
+    add_groups(node, view, map);
+    for (unsigned h = 0; h < node->host_count; h++) {
+        const struct node_view *part = node->shared.parts[h];
 
-    node_log_store_stats(node->log_store, &log);
+        if (part != NULL && part->compact_revision > view->compact_revision) {
+            view->compact_revision = part->compact_revision;
+        }
+    }
+    count_replicas(view);
+}
+
+/* Under one lock from the first look at the parts to the end: of two threads that publish, the
+ * later one has seen all that the earlier one saw. */
+void node__publish_view(struct node *node)
+{
+    struct node_view *view = node__view_create();
+
+    (void)pthread_mutex_lock(&node->shared.lock);
     view->cluster_id = node->cluster_id;
     view->node_id = node->node_id;
     view->revision = node_revision(node);
-    view->data_bytes =
-        shard_engine_disk_bytes(node->engine) + shard_engine_memtable_bytes(node->engine);
-    view->log_bytes = log.disk_bytes;
+    view->data_bytes = node->shared.data_bytes;
+    view->log_bytes = node->shared.log_bytes;
     view->draining = atomic_load_explicit(&node->draining, memory_order_relaxed);
-    if (map != NULL) {
-        add_members(node, view, map);
-        (void)pthread_mutex_lock(&node->shared.lock);
-        add_groups(node, view, map);
-        for (unsigned h = 0; h < node->host_count; h++) {
-            const struct node_view *part = node->shared.parts[h];
-
-            if (part != NULL && part->compact_revision > view->compact_revision) {
-                view->compact_revision = part->compact_revision;
-            }
-        }
-        (void)pthread_mutex_unlock(&node->shared.lock);
-        count_replicas(view);
-        placement_map_view_release(map);
+    if (node->shared.map != NULL) {
+        add_parts(node, view, node->shared.map);
     }
     node__view_slot_publish(&node->views, view);
+    (void)pthread_mutex_unlock(&node->shared.lock);
+}
+
+/* RocksDB answers these under locks of its own: not for the loops that carry requests. */
+static void measure_stores(struct node *node)
+{
+    uint64_t data_bytes =
+        shard_engine_disk_bytes(node->engine) + shard_engine_memtable_bytes(node->engine);
+    struct node_log_stats log;
+
+    node_log_store_stats(node->log_store, &log);
+    (void)pthread_mutex_lock(&node->shared.lock);
+    node->shared.data_bytes = data_bytes;
+    node->shared.log_bytes = log.disk_bytes;
+    (void)pthread_mutex_unlock(&node->shared.lock);
 }
 
 struct node_view *node_view_acquire(struct node *node)
@@ -205,7 +219,8 @@ void node__system_upkeep(struct node *node, uint64_t now_ms)
 
     node__placement_upkeep(node);
     node_apply_upkeep(node->apply);
-    publish_view(node);
+    measure_stores(node);
+    node__publish_view(node);
     if (now_ms >= node->watermark_ms + WATERMARK_MS &&
         atomic_compare_exchange_strong_explicit(
             &node->watermark_posted, &posted, true, memory_order_acquire, memory_order_relaxed)) {

@@ -25,6 +25,7 @@
 
 /* The system loop and as many raft loops as there are pairs of lanes. */
 #define NODE_HOSTS_MAX (1 + (NODE_LANES_MAX - NODE_LANE_RAFT) / 2)
+static_assert(NODE_RAFT_LOOPS_MAX == NODE_HOSTS_MAX - 1, "every raft loop has lanes of its own");
 
 /* What became durable by one flush of the data engine. */
 struct node_checkpoint {
@@ -79,11 +80,14 @@ struct node {
         pthread_cond_t changed;
         struct placement_map_view *map;          /* newest published; NULL before the first */
         struct node_view *parts[NODE_HOSTS_MAX]; /* newest picture of each loop's groups */
+        uint64_t data_bytes;                     /* of the stores, as of the last beat */
+        uint64_t log_bytes;
         uint64_t gc_revisions[NODE_HOSTS_MAX];
         size_t requests[NODE_HOSTS_MAX]; /* draining: still to be answered */
         unsigned quiet_hosts;
         unsigned closed_hosts;
         bool stop_waiting;
+        bool member;       /* of a cluster that has formed, as far as this node knows */
         char refusal[512]; /* "" or why the cluster refuses this node */
     } shared;
 };
@@ -113,12 +117,14 @@ void node__refused(struct node *node, uint64_t peer, enum fl_status status, cons
 struct placement_map_view *node__map_acquire(struct node *node);
 /* For placement_open: a new map was applied. Apply thread. */
 void node__map_published(void *context, struct placement_map_view *map);
-/* A loop's part of the view; takes over `part`. `requests`: while draining, how many of this node's
- * clients still wait on that loop. Loop threads. */
+/* A loop's part of the view, groups in order of id; takes over `part`. `requests`: while draining,
+ * how many of this node's clients still wait on that loop. Loop threads. */
 void node__publish_part(struct node *node,
                         unsigned host_index,
                         struct node_view *part,
                         size_t requests);
+/* Puts the newest parts together for whoever asks from now on. Any thread. */
+void node__publish_view(struct node *node);
 void node__publish_gc(struct node *node, unsigned host_index, uint64_t revision);
 /* Every beat: the merged view, the watermark, placement. System loop. */
 void node__system_upkeep(struct node *node, uint64_t now_ms);

@@ -71,7 +71,7 @@
       "info", 0, 0, "LEVEL",                                                                       \
       "debug, info, warn or error")                                                                \
     X(RAFT_LOOPS, "raft-loops", U32, raft_loops,                                                   \
-      NULL, 1, THREADS_MAX, "N",                                                                   \
+      NULL, 1, NODE_RAFT_LOOPS_MAX, "N",                                                           \
       "threads that run Raft (default: 1, more from 8 cores up)")                                  \
     X(APPLY_THREADS, "apply-threads", U32, apply_threads,                                          \
       NULL, 1, THREADS_MAX, "N",                                                                   \

@@ -20,6 +20,9 @@
 #define NODE_ETCD_VERSION         "3.5.16"
 #define NODE_ETCD_CLUSTER_VERSION "3.5.0"
 
+/* Each raft loop has two lanes of its own (node_internal.h checks the sum). */
+#define NODE_RAFT_LOOPS_MAX 31
+
 /* One line of --initial-cluster: a name and every peer URL given for it. */
 struct node_seed {
     char *name;

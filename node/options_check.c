@@ -121,14 +121,46 @@ static bool same_urls(const struct node_url_list *a, const struct node_url_list 
     return same;
 }
 
+/* Peers tell each other their names, and log them: plain characters only (hello.h). */
+static bool name_is_plain(const char *name)
+{
+    for (; *name != '\0'; name++) {
+        if (*name < 0x20 || *name > 0x7e) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_names(struct node_reading *p)
+{
+    const struct node_options *o = p->options;
+
+    if (strpbrk(o->name, "=,") != NULL) {
+        return node__refuse(p, "--name: '=' and ',' are not allowed in a name");
+    }
+    if (!name_is_plain(o->name)) {
+        return node__refuse(p, "--name: only ASCII characters are allowed in a name");
+    }
+    for (size_t i = 0; i < o->seed_count; i++) {
+        if (!name_is_plain(o->seeds[i].name)) {
+            return node__refuse(
+                p,
+                "--initial-cluster: only ASCII characters are allowed in a name, unlike '%s'",
+                o->seeds[i].name);
+        }
+    }
+    return true;
+}
+
 /* This node must be one of the seeds, under the URLs it tells others. */
 static bool check_seeds(struct node_reading *p)
 {
     struct node_options *o = p->options;
     struct node_seed *self;
 
-    if (strpbrk(o->name, "=,") != NULL) {
-        return node__refuse(p, "--name: '=' and ',' are not allowed in a name");
+    if (!check_names(p)) {
+        return false;
     }
     self = node__seed_find(o, fl_bytes_of_string(o->name));
     if (o->seed_count > 0 && self == NULL) {

@@ -255,6 +255,7 @@ static void soft_changed(struct node_replica *replica, const struct raft_ready *
     replica->role = ready->role;
     replica->term = ready->term;
     replica->leader_node = node__replica_node_of(replica, ready->leader);
+    host->news = true;
     if (replica->leader_node != 0) {
         node_wheel_cancel(&host->wheel, &replica->early_timer.timer);
         if (replica->leader_node != before) {
@@ -361,6 +362,7 @@ static void report_frozen(struct node_replica *replica)
     raft_status_get(replica->raft, &status);
     if (status.why != NULL) {
         replica->frozen = true;
+        replica->host->news = true;
         fl_log(FL_LOG_ERROR,
                "group_frozen",
                "group=%" PRIu64 " reason=\"%s\"",

@@ -406,8 +406,13 @@ static void door_cb(uv_poll_t *poll, int status, int events)
 static enum fl_status
 refuse(const struct node_url *url, const char *problem, char *why, size_t size)
 {
-    (void)snprintf(
-        why, size, "cannot listen for peers on %s:%u: %s", url->host, (unsigned)url->port, problem);
+    (void)snprintf(why,
+                   size,
+                   "cannot listen for peers on %s:%u: %s; give a free port of this machine with "
+                   "--listen-peer-urls",
+                   url->host,
+                   (unsigned)url->port,
+                   problem);
     return FL_IO;
 }
 

@@ -66,6 +66,14 @@ void node_view_release(struct node_view *view)
     free(counted);
 }
 
+int node__group_view_compare(const void *a, const void *b)
+{
+    uint64_t x = ((const struct node_group_view *)a)->group_id;
+    uint64_t y = ((const struct node_group_view *)b)->group_id;
+
+    return (x > y) - (x < y);
+}
+
 void node__view_slot_init(struct node_view_slot *slot)
 {
     (void)pthread_mutex_init(&slot->shared.lock, NULL);

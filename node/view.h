@@ -1,7 +1,8 @@
 /* A published, immutable picture of the node for status calls, metrics and dashboards.
  *
  * Owner: every holder of a reference. Lifetime: until the last node_view_release.
- * Threads: any; a view never changes after it is published (at least twice a second). */
+ * Threads: any; a view never changes after it is published. A new one comes with every beat, and at
+ * once when a leader comes or goes: who was served knows that the view names who served. */
 #ifndef NODE_VIEW_H
 #define NODE_VIEW_H
 

@@ -24,6 +24,9 @@ struct node_view *node__view_create(void);
 /* One more reference; returns `view`. */
 struct node_view *node__view_acquire(struct node_view *view);
 
+/* By group id, for qsort and bsearch over groups. */
+int node__group_view_compare(const void *a, const void *b);
+
 /* A slot holding an empty view. */
 void node__view_slot_init(struct node_view_slot *slot);
 /* Takes the caller's reference; readers get this view from now on. */

@@ -39,7 +39,8 @@ if [[ $KIND == flotilla ]]; then
     refuses 0 'data-dir' 'help' --help
     refuses 2 'no-such-flag' 'unknown flag' "${good[@]}" --no-such-flag
     refuses 2 'unexpected|argument|extra' 'stray argument' "${good[@]}" stray
-    refuses 2 'locality' 'bad locality' "${good[@]}" --locality 'dc=,rack'
+    refuses 2 'only ASCII' 'name of other characters' "${good[@]}" --name 'nöde'
+    refuses 2 'flotillad: --locality: [^:]*$' 'bad locality' "${good[@]}" --locality 'dc=,rack'
     refuses 2 'initial-ranges' 'number out of bounds' "${good[@]}" --initial-ranges 0
     refuses 2 'initial-ranges' 'not a number' "${good[@]}" --initial-ranges many
     refuses 2 'listen-client-urls' 'bad URL' "${good[@]}" --listen-client-urls 'nonsense'
@@ -49,13 +50,19 @@ if [[ $KIND == flotilla ]]; then
     refuses 1 "$E2E_ROOT/file" 'data directory is a file' "${bad[@]}"
     mapfile -t bad < <(single_node "/proc/flotilla" $port)
     refuses 1 '/proc/flotilla' 'data directory cannot be made' "${bad[@]}"
-    if [[ $EUID -ne 0 ]]; then
-        mkdir -m 000 "$E2E_ROOT/closed"
-        mapfile -t bad < <(single_node "$E2E_ROOT/closed" $port)
-        refuses 1 "$E2E_ROOT/closed" 'data directory without permission' "${bad[@]}"
-    else
-        say 'data directory without permission: skipped, root may read everything'
-    fi
+    # Root may read everything: then somebody else tries, from a place that he can reach.
+    closed=$(mktemp -d /tmp/flotilla-closed.XXXXXX)
+    chmod 755 "$closed"
+    mkdir -m 000 "$closed/data"
+    cp "${FLOTILLAD:-$(cluster_find api/flotillad)}" "$closed/flotillad"
+    as_nobody=()
+    [[ $EUID -ne 0 ]] || as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    printf '#!/bin/sh\nexec %s %s "$@"\n' "${as_nobody[*]}" "$closed/flotillad" >"$closed/run"
+    chmod 755 "$closed/run"
+    mapfile -t bad < <(single_node "$closed/data" $port)
+    FLOTILLAD=$closed/run refuses 1 "$closed/data .*ermission denied.*" \
+        'data directory without permission' "${bad[@]}"
+    rm -rf "$closed"
 fi
 
 cluster_start

@@ -3,8 +3,8 @@
 # refused with one clear sentence, and the others go on.
 # Method: one of three nodes is killed, its data directory removed, and the node started under its
 # old name, as "existing" and as "new". It must exit with code 1 and name the reason; reads and
-# writes must work on the others throughout. A copied data directory and another cluster's token are
-# refused in the same way.
+# writes must work on the others throughout. A copied data directory, an old copy of the node's own
+# one, and another cluster's token are refused in the same way.
 . "$(dirname "$0")/e2e.sh"
 
 # Node I must end by itself with code 1, and the sentence it says to the operator (not just a log
@@ -27,6 +27,25 @@ expect_serving() {
 
 cluster_start
 ctl put kept value >/dev/null
+
+# A backup of node 3 is put back: it knows nothing of the start after it was made.
+node_stop 3
+cp -r "$(node_dir 3)" "$E2E_ROOT/backup"
+node_start 3 existing
+node_wait_ready 3 || fail "node 3 does not come back"
+node_kill 3
+mv "$(node_dir 3)" "$E2E_ROOT/newest"
+mv "$E2E_ROOT/backup" "$(node_dir 3)"
+for start in first second third; do
+    : >"$(node_log 3)"
+    node_start 3 existing
+    expect_refused 3 'copy of its data directory' "old copy, $start start"
+    expect_serving
+done
+rm -rf "$(node_dir 3)"
+mv "$E2E_ROOT/newest" "$(node_dir 3)"
+node_start 3 existing
+node_wait_ready 3 || fail "node 3 does not come back with its own directory"
 
 node_kill 3
 rm -rf "$(node_dir 3)"

@@ -79,13 +79,13 @@ static void pick_ports(uint16_t *ports, unsigned count)
     }
 }
 
-struct flags {
-    char *argv[FLAGS_MAX];
+struct cluster_flags {
+    char *argv[FLAGS_MAX + 1]; /* ends with NULL */
     int argc;
     char text[FLAGS_MAX][320];
 };
 
-static void add_flag(struct flags *flags, const char *name, const char *value)
+static void add_flag(struct cluster_flags *flags, const char *name, const char *value)
 {
     assert_true(flags->argc < FLAGS_MAX);
     (void)snprintf(flags->text[flags->argc], sizeof(flags->text[0]), "--%s=%s", name, value);
@@ -93,7 +93,7 @@ static void add_flag(struct flags *flags, const char *name, const char *value)
     flags->argc++;
 }
 
-static void add_number(struct flags *flags, const char *name, unsigned value)
+static void add_number(struct cluster_flags *flags, const char *name, unsigned value)
 {
     char text[16];
 
@@ -105,7 +105,7 @@ static void parse_options(struct cluster *cluster, unsigned i)
 {
     static char *const environment[] = {NULL};
     const struct cluster_options *options = &cluster->options;
-    struct flags *flags = fl_xcalloc(1, sizeof(*flags));
+    struct cluster_flags *flags = fl_xcalloc(1, sizeof(*flags));
     char name[16];
     char why[512] = "";
 
@@ -139,7 +139,12 @@ static void parse_options(struct cluster *cluster, unsigned i)
         NODE_OPTIONS_RUN) {
         fail_msg("options: %s", why);
     }
-    free(flags);
+    cluster->nodes[i].flags = flags;
+}
+
+char *const *cluster_flags(const struct cluster *cluster, unsigned i)
+{
+    return cluster->nodes[i].flags->argv;
 }
 
 enum fl_status cluster_try_start(struct cluster *cluster, unsigned i, char *why, size_t why_bytes)
@@ -236,6 +241,7 @@ void cluster_destroy(struct cluster *cluster)
             cluster_stop(cluster, i);
         }
         node_options_close(&cluster->nodes[i].options);
+        free(cluster->nodes[i].flags);
     }
     if (cluster->proxy != NULL) {
         cluster_proxy_destroy(cluster->proxy);
@@ -291,6 +297,13 @@ unsigned cluster_leader(struct cluster *cluster, unsigned i, const char *key)
     return search.found;
 }
 
+bool cluster_has_leader(struct cluster *cluster, unsigned i, const char *key)
+{
+    struct leader_search search = {.cluster = cluster, .from = i, .key = key};
+
+    return leader_is_open(&search);
+}
+
 struct counter_search {
     const char *name;
     uint64_t value;
@@ -311,6 +324,43 @@ uint64_t cluster_counter(const char *name)
 
     fl_metric_walk(look_at_metric, &search);
     return search.value;
+}
+
+struct truncation_wait {
+    struct cluster *cluster;
+    unsigned node;
+    uint64_t bytes;
+};
+
+static bool log_is_short(void *context)
+{
+    const struct truncation_wait *wait = context;
+    struct node_view *view;
+    bool is_short = true;
+
+    /* The store truncates along with writes. */
+    cluster_write_many(wait->cluster, wait->node, CLUSTER_BURST, 500);
+    view = node_view_acquire(wait->cluster->nodes[wait->node].node);
+    for (size_t g = 0; g < view->group_count; g++) {
+        /* The picture is as of after the writes, not of before. */
+        is_short = is_short && view->groups[g].log_bytes < wait->bytes &&
+                   (view->groups[g].group_id == PLACEMENT_GROUP_ID ||
+                    view->groups[g].applied_index > CLUSTER_LAG);
+    }
+    node_view_release(view);
+    return is_short;
+}
+
+void cluster_leave_behind(struct cluster *cluster, unsigned away)
+{
+    cluster_write_many(cluster, (away + 1) % 3, CLUSTER_BURST, 500);
+    cluster_stop(cluster, away);
+    cluster_write_many(cluster, (away + 1) % 3, CLUSTER_LAG, 500);
+    for (unsigned i = 1; i < 3; i++) {
+        struct truncation_wait wait = {.cluster = cluster, .node = (away + i) % 3, .bytes = 200000};
+
+        cluster_wait(log_is_short, &wait, "the log is truncated");
+    }
 }
 
 /* --- requests ------------------------------------------------------------------------------- */
@@ -668,6 +718,28 @@ void cluster_write_everywhere(struct cluster *cluster)
             assert_int_equal(read.status, FL_OK);
             assert_int_equal(read.mod, o.revision);
             assert_true(read.revision >= last);
+        }
+    }
+}
+
+void cluster_write_many(struct cluster *cluster, unsigned i, unsigned count, unsigned keys)
+{
+    static struct call calls[CLUSTER_BURST];
+
+    for (unsigned done = 0; done < count; done += CLUSTER_BURST) {
+        for (unsigned c = 0; c < CLUSTER_BURST; c++) {
+            char key[32];
+
+            (void)snprintf(key, sizeof(key), "key%05u", (done + c) % keys);
+            call_init(&calls[c]);
+            call_put(&calls[c],
+                     cluster->nodes[i].node,
+                     key,
+                     "a value of some length, so that there is something");
+        }
+        for (unsigned c = 0; c < CLUSTER_BURST; c++) {
+            assert_int_equal(call_wait(&calls[c]), FL_OK);
+            call_close(&calls[c]);
         }
     }
 }

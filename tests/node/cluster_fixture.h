@@ -26,6 +26,8 @@ struct cluster_options {
     bool proxied;                           /* nodes reach each other through `proxy` */
 };
 
+struct cluster_flags;
+
 struct cluster {
     struct cluster_options options;
     char *directory;
@@ -34,9 +36,10 @@ struct cluster {
     struct {
         struct node *node; /* NULL: closed */
         struct node_options options;
-        char peer_url[64];   /* where it listens */
-        char public_url[64]; /* where others dial */
-        uint64_t id;         /* known once it has been open */
+        struct cluster_flags *flags; /* .. as they were given */
+        char peer_url[64];           /* where it listens */
+        char public_url[64];         /* where others dial */
+        uint64_t id;                 /* known once it has been open */
     } nodes[CLUSTER_NODES_MAX];
 };
 
@@ -47,6 +50,8 @@ void cluster_destroy(struct cluster *cluster);
 void cluster_start(struct cluster *cluster, unsigned i);
 /* What node_open says, for refusals; nothing stays open. */
 enum fl_status cluster_try_start(struct cluster *cluster, unsigned i, char *why, size_t why_bytes);
+/* The command line of node `i`, for a process of its own; ends with NULL. */
+char *const *cluster_flags(const struct cluster *cluster, unsigned i);
 /* node_close: fails what is pending, hands nothing over. */
 void cluster_stop(struct cluster *cluster, unsigned i);
 /* Every open node has a leader for every range. */
@@ -54,6 +59,8 @@ void cluster_wait_ready(struct cluster *cluster);
 /* The open node that leads the range of `key` (or the placement group for NULL), as node `i` sees
  * it; waits for one. */
 unsigned cluster_leader(struct cluster *cluster, unsigned i, const char *key);
+/* The view of node `i`, looked at once, names an open node as that leader. */
+bool cluster_has_leader(struct cluster *cluster, unsigned i, const char *key);
 /* Sum over the open nodes' registers of a counter of the process. */
 uint64_t cluster_counter(const char *name);
 
@@ -142,5 +149,16 @@ extern const char *const cluster_keys[CLUSTER_KEYS];
 /* Writes "1" to each through the nodes in turn and reads it back through all of them; revisions
  * follow real time. */
 void cluster_write_everywhere(struct cluster *cluster);
+
+/* --- many writes, and a node that misses them ------------------------------------------------- */
+
+#define CLUSTER_BURST 64   /* puts under way at a time */
+#define CLUSTER_LAG   4096 /* more entries than a log keeps with log_keep_entries "10" */
+
+/* `count` puts through node `i`, over `keys` different keys. */
+void cluster_write_many(struct cluster *cluster, unsigned i, unsigned count, unsigned keys);
+/* Three nodes, one range, a short log: closes node `away` and writes through the others until it
+ * can only be brought back by a snapshot. */
+void cluster_leave_behind(struct cluster *cluster, unsigned away);
 
 #endif

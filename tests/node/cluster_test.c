@@ -106,7 +106,7 @@ static void test_reads_see_what_waits_to_be_committed(void **state)
 }
 
 /* Goal: what cannot be opened is refused with a sentence and leaves nothing behind. Method: a
- * directory that is in use, then more loops than there are lanes; the node opens afterwards. */
+ * directory that is in use; the node opens afterwards, with as many loops as there may be. */
 static void test_refused_opening(void **state)
 {
     struct cluster *cluster;
@@ -120,9 +120,7 @@ static void test_refused_opening(void **state)
     assert_true(strlen(why) != 0);
     assert_ok(put(running, "a", "1"));
     cluster_stop(cluster, 0);
-    cluster->nodes[0].options.raft_loops = 32;
-    assert_int_equal(cluster_try_start(cluster, 0, why, sizeof(why)), FL_INVALID);
-    cluster->nodes[0].options.raft_loops = 31;
+    cluster->nodes[0].options.raft_loops = NODE_RAFT_LOOPS_MAX;
     cluster_start(cluster, 0);
     cluster_wait_ready(cluster);
     assert_string_equal(get(cluster->nodes[0].node, "a").value, "1");

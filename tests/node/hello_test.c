@@ -27,6 +27,7 @@ static struct node_hello sample(void)
         .peer_urls = "http://10.0.0.1:2380,http://[::1]:2380",
         .client_urls = "http://10.0.0.1:2379",
         .locality = "dc=north,rack=r1",
+        .starts = {7, 6, 5, [NODE_STARTS_MAX - 1] = 1},
     };
 
     return hello;
@@ -44,6 +45,7 @@ static void assert_same(const struct node_hello *a, const struct node_hello *b)
     assert_string_equal(a->peer_urls, b->peer_urls);
     assert_string_equal(a->client_urls, b->client_urls);
     assert_string_equal(a->locality, b->locality);
+    assert_memory_equal(a->starts, b->starts, sizeof(a->starts));
 }
 
 static void test_hello_round_trip(void **state)
@@ -171,6 +173,7 @@ static void write_with_name(struct fl_writer *out, struct fl_bytes name)
     fl_write_bytes(out, fl_bytes("", 0));
     fl_write_bytes(out, fl_bytes("", 0));
     fl_write_bytes(out, fl_bytes("", 0));
+    memset(fl_write_space(out, sizeof(hello.starts)), 0, sizeof(hello.starts));
 }
 
 static void test_texts_are_checked(void **state)

@@ -316,7 +316,7 @@ static void test_damaged_store(void **state)
     (void)snprintf(path, sizeof(path), "%s", store);
     node_identity_close(open_it());
     size = temp_file_size(path);
-    for (size_t bit = 0; bit < size * 8; bit += 5) {
+    for (size_t bit = 0; bit < size * 8; bit += 11) {
         temp_file_flip(path, bit / 8, bit % 8);
         assert_refused(FL_CORRUPT,
                        "%s/STORE is damaged (its checksum does not match): restore the file, or "
@@ -404,10 +404,19 @@ static struct node_hello hello_of(const struct node_identity *identity, const ch
         .node_id = 500,
         .uuid = "peer-uuid-00001",
         .boot = 5,
+        .starts = {5, 4},
     };
 
     (void)snprintf(hello.name, sizeof(hello.name), "%s", name);
     return hello;
+}
+
+/* The same directory, started once more. */
+static void start_again(struct node_hello *hello)
+{
+    hello->boot++;
+    memmove(&hello->starts[1], &hello->starts[0], (NODE_STARTS_MAX - 1) * sizeof(uint64_t));
+    hello->starts[0] = hello->boot;
 }
 
 static void assert_peer(struct node_identity *identity,
@@ -444,7 +453,7 @@ static void test_peer_is_remembered(void **state)
         node_identity_close(identity);
         identity = open_it();
     }
-    peer.boot = 6; /* it restarted, its old connection is not seen dead yet */
+    start_again(&peer); /* its old connection is not seen dead yet */
     assert_peer(identity,
                 &peer,
                 5,
@@ -476,6 +485,72 @@ static void test_peer_is_remembered(void **state)
     peer.uuid[0] = 'Y';
     assert_peer(identity, &peer, 0, FL_OK, "");
     node_identity_close(identity);
+}
+
+/* Goal: a copy of a directory that did not take part in the newest start that was seen is refused,
+ * with the same number of starts and with more; one that did is not, also when it was not seen for
+ * longer than marks are kept. Method: one history, and another that parts from it. */
+static void test_copies_are_told_apart(void **state)
+{
+    struct node_identity *identity = open_it();
+    struct node_hello peer = hello_of(identity, "p");
+    struct node_hello copy = peer;
+
+    (void)state;
+    assert_peer(identity, &peer, 0, FL_OK, "");
+    start_again(&peer);
+    assert_peer(identity, &peer, 0, FL_OK, "");
+    node_identity_close(identity);
+    identity = open_it();
+    for (int i = 0; i < NODE_STARTS_MAX; i++) {
+        start_again(&copy);
+        copy.starts[0] += 1000;
+        assert_peer(identity,
+                    &copy,
+                    i == 0 ? 6 : 0, /* at the same time, too */
+                    FL_STALE,
+                    "node 'p' at 10.0.0.9:777 runs on a copy of its data directory that is not the "
+                    "one whose start 6 was seen: start that one, or remove this node from the "
+                    "cluster and add it as a new node");
+    }
+    for (int i = 0; i < 2 * NODE_STARTS_MAX; i++) {
+        start_again(&peer);
+    }
+    assert_peer(identity, &peer, 0, FL_OK, "");
+    node_identity_close(identity);
+}
+
+/* Goal: a STORE of the format before is read; marks begin with the next start. Method: its bytes by
+ * hand. */
+static void test_store_without_starts(void **state)
+{
+    struct node__identity_row row;
+    struct fl_writer old;
+
+    (void)state;
+    fl_writer_init(&old);
+    fl_write_raw(&old, fl_bytes("FLstore", 8));
+    fl_write_u8(&old, 1);
+    fl_write_u8(&old, 0);
+    fl_write_u64le(&old, 11);
+    fl_write_u64le(&old, 22);
+    fl_write_raw(&old, fl_bytes("0123456789abcdef", NODE_UUID_BYTES));
+    fl_write_u32le(&old, 3);
+    fl_write_bytes(&old, fl_bytes("n1", 2));
+    fl_write_varint(&old, 0);
+    fl_write_varint(&old, 1);
+    fl_write_u64le(&old, 33);
+    fl_write_raw(&old, fl_bytes("fedcba9876543210", NODE_UUID_BYTES));
+    fl_write_u32le(&old, 9);
+    fl_write_u32le(&old, fl_crc32c(0, old.data, old.len));
+    assert_int_equal(node__identity_decode(fl_writer_bytes(&old), &row), FL_OK);
+    assert_int_equal(row.boot, 3);
+    assert_int_equal(row.peer_count, 1);
+    assert_int_equal(row.peers[0].boot, 9);
+    assert_int_equal(row.peers[0].start, 0);
+    assert_int_equal(row.starts[0], 0);
+    node__identity_row_close(&row);
+    fl_writer_close(&old);
 }
 
 /* Goal: foreign clusters, nodes without an id and impostors are refused and not remembered. */
@@ -555,6 +630,7 @@ static void test_unwritten_peer_is_refused(void **state)
 {
     struct node_identity *identity = open_it();
     struct node_hello peer = hello_of(identity, "p");
+    struct node_hello later;
 
     (void)state;
     assert_int_equal(mkdir(temp_path(directory, "STORE.new"), 0700), 0); /* in the way */
@@ -566,9 +642,9 @@ static void test_unwritten_peer_is_refused(void **state)
     peer.uuid[0] = 'Q';
     assert_peer(identity, &peer, 0, FL_OK, "");
     assert_int_equal(mkdir(temp_path(directory, "STORE.new"), 0700), 0);
-    peer.boot = 9;
-    assert_int_equal(node_identity_check_peer(identity, &peer, "x", 0, why, sizeof(why)), FL_IO);
-    peer.boot = 5;
+    later = peer;
+    start_again(&later);
+    assert_int_equal(node_identity_check_peer(identity, &later, "x", 0, why, sizeof(why)), FL_IO);
     assert_peer(identity, &peer, 0, FL_OK, "");
     node_identity_close(identity);
 }
@@ -587,6 +663,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unusable_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hostile_store, setup, teardown),
         cmocka_unit_test_setup_teardown(test_peer_is_remembered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copies_are_told_apart, setup, teardown),
+        cmocka_unit_test(test_store_without_starts),
         cmocka_unit_test_setup_teardown(test_peer_is_refused_at_sight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_peers_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unwritten_peer_is_refused, setup, teardown),

@@ -4,6 +4,7 @@
 #include "node/transport_internal.h"
 #include "raftgroup/base/log.h"
 #include "raftgroup/base/prng.h"
+#include "tests/node/greeting.h"
 #include "tests/node/net_node.h"
 
 #include <arpa/inet.h>
@@ -28,35 +29,9 @@ static int64_t metric(enum node__transport_metric which)
     return fl_metric_get(&node__transport_metrics[which]);
 }
 
-static int stranger_socket(void)
-{
-    struct timeval limit = {.tv_sec = NET_WAIT_S};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-    return fd;
-}
-
-static void stranger_connect(int fd, const struct net_node *node)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(node->port)};
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-}
-
 static int stranger(const struct net_node *node)
 {
-    int fd = stranger_socket();
-
-    stranger_connect(fd, node);
-    return fd;
-}
-
-static void say(int fd, const void *data, size_t len)
-{
-    assert_int_equal(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
+    return greeting_dial(node->port);
 }
 
 /* The other side closed without a word (a reset counts: bytes we sent were left unread). */
@@ -84,37 +59,6 @@ static void good_hello(struct node_hello *hello)
     net_hello(&(struct net_options){.id = 7, .boot = 5}, 0, hello);
 }
 
-static void say_hello(int fd, const struct node_hello *hello)
-{
-    struct fl_writer out;
-
-    fl_writer_init(&out);
-    write_hello(&out, hello);
-    say(fd, out.data, out.len);
-    fl_writer_close(&out);
-}
-
-static void hear_answer(int fd, struct node_answer *answer)
-{
-    struct node_frame_reader reader;
-    struct node_frame frame;
-    enum fl_status status;
-
-    node_frame_reader_init(&reader, NODE_HANDSHAKE_BYTES_MAX);
-    while ((status = node_frame_next(&reader, &frame)) == FL_NOT_READY) {
-        size_t space;
-        uint8_t *room = node_frame_reader_space(&reader, &space);
-        ssize_t n = recv(fd, room, space, 0);
-
-        assert_true(n > 0);
-        node_frame_reader_fill(&reader, (size_t)n);
-    }
-    assert_int_equal(status, FL_OK);
-    assert_int_equal(frame.type, NODE_FRAME_ANSWER);
-    assert_int_equal(node_answer_decode(frame.body, answer), FL_OK);
-    node_frame_reader_close(&reader);
-}
-
 static int greeted_stranger(const struct net_node *node)
 {
     struct node_answer answer;
@@ -122,8 +66,8 @@ static int greeted_stranger(const struct net_node *node)
     int fd = stranger(node);
 
     good_hello(&hello);
-    say_hello(fd, &hello);
-    hear_answer(fd, &answer);
+    greeting_say(fd, &hello);
+    greeting_hear(fd, &answer);
     assert_int_equal(answer.status, FL_OK);
     assert_int_equal(answer.hello.node_id, node->options.id);
     return fd;
@@ -161,14 +105,14 @@ static void test_malformed_handshakes(void **state)
     write_hello(&out, &hello);
 
     fd = stranger(&a);
-    say(fd, http, sizeof(http));
+    greeting_send(fd, http, sizeof(http));
     assert_closed(fd);
 
     /* Each byte of the hello wrong once: length, checksum, version, type, magic, fields. */
     for (size_t i = 4; i < out.len; i++) {
         fd = stranger(&a);
         out.data[i] ^= 0x40;
-        say(fd, out.data, out.len);
+        greeting_send(fd, out.data, out.len);
         out.data[i] ^= 0x40;
         assert_closed(fd);
     }
@@ -177,14 +121,14 @@ static void test_malformed_handshakes(void **state)
     /* A length beyond the handshake's bound, though any frame's bound would allow it. */
     fd = stranger(&a);
     fl_put_u32le(out.data, NODE_HANDSHAKE_BYTES_MAX + 1);
-    say(fd, out.data, NODE_FRAME_HEADER_BYTES);
+    greeting_send(fd, out.data, NODE_FRAME_HEADER_BYTES);
     assert_closed(fd);
 
     /* Messages instead of a hello. */
     fl_writer_reset(&out);
     node_frame_write(&out, NODE_FRAME_MESSAGES, fl_bytes("\1\0", 2));
     fd = stranger(&a);
-    say(fd, out.data, out.len);
+    greeting_send(fd, out.data, out.len);
     assert_closed(fd);
 
     /* A hello and more without waiting for the answer. */
@@ -192,12 +136,12 @@ static void test_malformed_handshakes(void **state)
     write_hello(&out, &hello);
     fl_write_u8(&out, 0);
     fd = stranger(&a);
-    say(fd, out.data, out.len);
+    greeting_send(fd, out.data, out.len);
     assert_closed(fd);
 
     /* A dialer that goes away in the middle. */
     fd = stranger(&a);
-    say(fd, out.data, out.len / 2);
+    greeting_send(fd, out.data, out.len / 2);
     (void)close(fd);
 
     NET_SEES(&a, a.seen.up[NODE_INCOMING] == 0);
@@ -221,7 +165,7 @@ static void test_random_bytes(void **state)
         for (size_t i = 0; i < sizeof(bytes); i++) {
             bytes[i] = (uint8_t)fl_prng_next(&prng);
         }
-        say(fd, bytes, 1 + (size_t)fl_prng_below(&prng, sizeof(bytes) - 1));
+        greeting_send(fd, bytes, 1 + (size_t)fl_prng_below(&prng, sizeof(bytes) - 1));
         /* Refused for its bytes or for their absence. */
         assert_closed(fd);
     }
@@ -252,7 +196,7 @@ static void test_malformed_messages(void **state)
             node_frame_write(&out, NODE_FRAME_MESSAGES, fl_bytes("\1\1a", 3));
             out.data[which == 2 ? out.len - 1 : 3] ^= 0x20;
         }
-        say(fd, out.data, out.len);
+        greeting_send(fd, out.data, out.len);
         assert_closed(fd);
         NET_WAIT(&a, a.seen.down[NODE_INCOMING] == which + 1);
     }
@@ -278,8 +222,8 @@ static void test_refusals_come_with_a_sentence(void **state)
     hello.version_min = NODE_PROTOCOL_MAX + 1;
     hello.version_max = NODE_PROTOCOL_MAX + 4;
     fd = stranger(&a);
-    say_hello(fd, &hello);
-    hear_answer(fd, &answer);
+    greeting_say(fd, &hello);
+    greeting_hear(fd, &answer);
     assert_int_equal(answer.status, FL_NEWER_FORMAT);
     assert_non_null(strstr(answer.sentence, "protocol versions 2 to 5"));
     assert_closed(fd);
@@ -288,8 +232,8 @@ static void test_refusals_come_with_a_sentence(void **state)
     for (int i = 0; i < 2; i++) {
         hello.lane = i == 0 ? NET_LANES : UINT32_MAX;
         fd = stranger(&a);
-        say_hello(fd, &hello);
-        hear_answer(fd, &answer);
+        greeting_say(fd, &hello);
+        greeting_hear(fd, &answer);
         assert_int_equal(answer.status, FL_REFUSED);
         assert_non_null(strstr(answer.sentence, "lane"));
         assert_closed(fd);
@@ -298,8 +242,8 @@ static void test_refusals_come_with_a_sentence(void **state)
     good_hello(&hello);
     hello.node_id = 1;
     fd = stranger(&a);
-    say_hello(fd, &hello);
-    hear_answer(fd, &answer);
+    greeting_say(fd, &hello);
+    greeting_hear(fd, &answer);
     assert_int_equal(answer.status, FL_EXISTS);
     assert_closed(fd);
     net_close(&a);
@@ -319,7 +263,7 @@ static void test_slow_handshakes_expire(void **state)
     for (int i = 0; i < SLOW; i++) {
         fds[i] = stranger(&a);
         if (i % 2 == 0) {
-            say(fds[i], "\100\0\0", 3);
+            greeting_send(fds[i], "\100\0\0", 3);
         }
     }
     for (int i = 0; i < SLOW; i++) {
@@ -365,7 +309,7 @@ static void test_out_of_descriptors(void **state)
     (void)state;
     net_open(&a, &(struct net_options){.id = 1});
     for (int i = 0; i < 3; i++) {
-        fds[i] = stranger_socket();
+        fds[i] = greeting_socket();
     }
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
     low = old;
@@ -376,7 +320,7 @@ static void test_out_of_descriptors(void **state)
     }
     assert_true(count > 0 && count < FILL_MAX);
     for (int i = 0; i < 3; i++) {
-        stranger_connect(fds[i], &a);
+        greeting_connect(fds[i], a.port);
         assert_closed(fds[i]);
         /* Its number must not serve the next one. */
         filled[count] = dup(filled[0]);
@@ -447,7 +391,7 @@ static void test_closing_in_the_middle(void **state)
         for (int i = 0; i < 6; i++) {
             fds[i] = stranger(&a);
             if (i >= round % 6) {
-                say_hello(fds[i], &hello);
+                greeting_say(fds[i], &hello);
             }
         }
         net_close(&a);

@@ -19,17 +19,16 @@
 #define REVISION_MAX ((UINT64_C(1) << 53) - 1)
 #define ROUNDS       40
 
-/* Any of the five, so that one loop can treat them all. */
+/* Any of the four, so that one loop can treat them all. */
 struct said {
     unsigned kind; /* 0 .. KINDS - 1 */
     struct node_forward forward;
     struct node_message_reply reply;
-    struct node_beat beat;
     struct node_snapshot_piece piece;
     struct node_snapshot_ack ack;
 };
 
-enum { FORWARD, REPLY, BEAT, PIECE, ACK, KINDS };
+enum { FORWARD, REPLY, PIECE, ACK, KINDS };
 
 static uint8_t body[300];
 
@@ -41,9 +40,6 @@ static void encode(struct fl_writer *w, const struct said *said)
         break;
     case REPLY:
         node_message_reply_encode(w, &said->reply);
-        break;
-    case BEAT:
-        node_beat_encode(w, &said->beat);
         break;
     case PIECE:
         node_snapshot_piece_encode(w, &said->piece);
@@ -74,8 +70,6 @@ decode(struct fl_bytes input, unsigned kind, struct said *said, uint8_t **hold)
         return node_forward_decode(exact, &said->forward);
     case REPLY:
         return node_message_reply_decode(exact, &said->reply);
-    case BEAT:
-        return node_beat_decode(exact, &said->beat);
     case PIECE:
         return node_snapshot_piece_decode(exact, &said->piece);
     default:
@@ -119,7 +113,6 @@ static struct said something(struct fl_prng *prng, unsigned kind)
                   .revision = some_number(prng, REVISION_MAX),
                   .term = some_number(prng, UINT64_MAX),
                   .result = some},
-        .beat = {.stamp = some_number(prng, UINT64_MAX), .echo = some_number(prng, UINT64_MAX)},
         .piece = {.group = offer.group,
                   .stream = some_number(prng, UINT64_MAX),
                   .boot = (uint32_t)some_number(prng, UINT32_MAX),
@@ -160,10 +153,6 @@ static void assert_same(const struct said *a, const struct said *b)
         assert_int_equal(a->reply.revision, b->reply.revision);
         assert_int_equal(a->reply.term, b->reply.term);
         assert_true(fl_bytes_equal(a->reply.result, b->reply.result));
-        break;
-    case BEAT:
-        assert_int_equal(a->beat.stamp, b->beat.stamp);
-        assert_int_equal(a->beat.echo, b->beat.echo);
         break;
     case PIECE:
         assert_int_equal(a->piece.group, b->piece.group);

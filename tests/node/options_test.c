@@ -250,6 +250,11 @@ static void seeds_are_checked(void **state)
     assert_bad(FLAGS("--name", ""), "1 to 128 bytes");
     assert_bad(FLAGS("--name", "a/b"), "give --data-dir");
     assert_bad(FLAGS("--name", "a\nb"), "control characters");
+    assert_bad(FLAGS("--name", "n\xc3\xa4me"), "--name: only ASCII characters");
+    assert_bad(FLAGS("--initial-cluster", "default=http://h:1,\xc3\xa4=http://h:2"),
+               "--initial-cluster: only ASCII characters");
+    assert_bad(FLAGS("--initial-cluster", "default=http://h:1,a\nb=http://h:2"),
+               "--initial-cluster: only ASCII characters");
 }
 
 static void too_many_seeds_are_refused(void **state)
@@ -306,6 +311,7 @@ static void numbers_have_bounds_and_units(void **state)
     assert_bad(FLAGS("--flush-interval", "30x"), "is not a time such as 200ms");
     assert_bad(FLAGS("--initial-ranges", "0"), "is not a number from 1 to");
     assert_bad(FLAGS("--initial-ranges", "5000"), "is not a number from 1 to");
+    assert_bad(FLAGS("--raft-loops", "32"), "is not a number from 1 to 31");
     assert_bad(FLAGS("--log-level", "loud"), "is not debug, info, warn or error");
     assert_bad(FLAGS("--election-timeout", "500"), "at least five times");
 }
