@@ -63,8 +63,10 @@ struct node_replica {
     uint64_t read_ctx;          /* the newest round's; rounds of the oracle count separately */
 
     /* apply */
-    raft_index apply_next;  /* first index not handed to the apply thread */
-    raft_index apply_limit; /* last index that may be */
+    struct node_deadline apply_timer; /* follower: entries that gather for the apply thread */
+    bool apply_due;                   /* .. and it rang */
+    raft_index apply_next;            /* first index not handed to the apply thread */
+    raft_index apply_limit;           /* last index that may be */
     raft_index applied;
     raft_index visible;   /* entries whose rows are in the engine, not only in a batch */
     uint64_t readers_ms;  /* somebody had to wait for rows then */

@@ -14,6 +14,9 @@
 #define ENTRY_OVERHEAD    64
 #define FETCH_BYTES_MAX   ((uint64_t)4 * 1024 * 1024)
 #define FETCH_ENTRIES_MAX 8192
+/* What gathers on a follower before it is applied, and for how long at most. */
+#define GATHER_ENTRIES_MAX 64
+#define GATHER_MS          10
 /* So long after a read had to wait for rows, rows are committed without being asked for. */
 #define READERS_MS 20
 
@@ -212,8 +215,31 @@ static void pump_cold(struct node_replica *replica)
     node_pool_post(replica->host->node->read_pool, &job->task);
 }
 
+/* Nobody waits for what a follower applies, unless a read or a proposal of its own does: let it
+ * gather, so that the apply thread gets up once for many entries. */
+static bool may_gather(struct node_replica *replica)
+{
+    struct node_host *host = replica->host;
+
+    if (replica->role == RAFT_LEADER || replica->group_id == PLACEMENT_GROUP_ID ||
+        !fl_list_empty(&replica->reads_ready) || !fl_list_empty(&replica->proposed) ||
+        replica->snapshot_in != NULL || replica->apply_due ||
+        replica->apply_limit - replica->apply_next + 1 >= GATHER_ENTRIES_MAX) {
+        node_wheel_cancel(&host->wheel, &replica->apply_timer.timer);
+        replica->apply_due = false;
+        return false;
+    }
+    if (!node_timer_is_set(&replica->apply_timer.timer)) {
+        node_wheel_set(&host->wheel, &replica->apply_timer.timer, host->now_ms + GATHER_MS);
+    }
+    return true;
+}
+
 void node__replica_pump(struct node_replica *replica)
 {
+    if (replica->apply_next > replica->apply_limit || may_gather(replica)) {
+        return;
+    }
     while (replica->apply_next <= replica->apply_limit && !replica->apply_fetching &&
            !replica->hold_apply && replica->apply_bytes < OUTSIDE_BYTES_MAX) {
         if (!pump_cached(replica)) {

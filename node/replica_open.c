@@ -209,6 +209,14 @@ static void send_held(struct node_deadline *deadline)
     node__replica_send_held(fl_container_of(deadline, struct node_replica, held_timer));
 }
 
+static void apply_gathered(struct node_deadline *deadline)
+{
+    struct node_replica *replica = fl_container_of(deadline, struct node_replica, apply_timer);
+
+    replica->apply_due = true;
+    node__host_dirty(replica);
+}
+
 static struct node_replica *create(struct node_host *host, const struct shard_range *range)
 {
     struct node_replica *replica = fl_xcalloc(1, sizeof(*replica));
@@ -233,6 +241,8 @@ static struct node_replica *create(struct node_host *host, const struct shard_ra
     replica->early_timer.run = early_election;
     node_timer_init(&replica->held_timer.timer);
     replica->held_timer.run = send_held;
+    node_timer_init(&replica->apply_timer.timer);
+    replica->apply_timer.run = apply_gathered;
     replica->quiet_since_ms = host->now_ms;
     return replica;
 }
@@ -311,6 +321,7 @@ void node__replica_close(struct node_replica *replica)
     node_wheel_cancel(&host->wheel, &replica->timer.timer);
     node_wheel_cancel(&host->wheel, &replica->early_timer.timer);
     node_wheel_cancel(&host->wheel, &replica->held_timer.timer);
+    node_wheel_cancel(&host->wheel, &replica->apply_timer.timer);
     free(replica->held);
     raft_close(replica->raft);
     node_log_cache_destroy(replica->cache);

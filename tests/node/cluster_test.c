@@ -129,6 +129,43 @@ static void test_refused_opening(void **state)
 
 /* --- three nodes ---------------------------------------------------------------------------- */
 
+/* What every node should come to hold. */
+struct everywhere {
+    struct cluster *cluster;
+    const char *key;
+    const char *value;
+};
+
+static bool is_everywhere(void *context)
+{
+    const struct everywhere *e = context;
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(get_local(e->cluster->nodes[i].node, e->key).value, e->value) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Goal: entries that gather on a follower are applied although nothing follows them and nobody
+ * waits. Method: one write at a time, in silence; every node's own copy must come to show it. */
+static void test_followers_apply_in_silence(void **state)
+{
+    struct cluster *cluster = cluster_create(&(struct cluster_options){.nodes = 3, .ranges = 1});
+    struct everywhere e = {.cluster = cluster, .key = "a"};
+    char value[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        (void)snprintf(value, sizeof(value), "%u", i);
+        e.value = value;
+        assert_ok(put(cluster->nodes[i % 3].node, "a", value));
+        cluster_wait(is_everywhere, &e, "every copy shows the write");
+    }
+    cluster_destroy(cluster);
+}
+
 /* Goal: every kind of request is right over several ranges, asked of any node. Method: eight ranges
  * on three nodes with the given numbers of loops; writes and reads of all kinds, in one order. */
 static void use_all_kinds(const unsigned loops[3])
@@ -392,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_single_node_revisions_are_dense),
         cmocka_unit_test(test_reads_see_what_waits_to_be_committed),
         cmocka_unit_test(test_refused_opening),
+        cmocka_unit_test(test_followers_apply_in_silence),
         cmocka_unit_test(test_all_kinds_of_requests),
         cmocka_unit_test(test_all_kinds_of_requests_over_mixed_loops),
         cmocka_unit_test(test_a_result_that_fits_no_message),
