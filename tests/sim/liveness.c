@@ -13,6 +13,11 @@
 
 enum { EVENTS_MAX = 400000 };
 
+struct equals {
+    struct sim_machine *machine[RAFT_MEMBERS_MAX];
+    size_t count;
+};
+
 typedef bool reached_fn(struct sim_world *w, char *what, size_t size);
 
 static bool wait_for(struct sim_world *w, reached_fn *reached, const char *name)
@@ -80,35 +85,68 @@ static bool all_answered(struct sim_world *w, char *what, size_t size)
     return sim_client_finished(w);
 }
 
-static bool
-group_equal(struct sim_world *w, unsigned group, struct sim_machine **machines, size_t *count)
+/* NULL, or the first difference between a member that is alive and its leader. */
+static const char *differs(const struct sim_replica *r, const struct sim_replica *leader)
+{
+    raft_index last = sim_log_last(&leader->mem);
+
+    if (r != leader && r->watched.role == RAFT_LEADER) {
+        return "leads, too";
+    }
+    if (r->watched.term != leader->watched.term) {
+        return "is in another term";
+    }
+    if (sim_log_last(&r->mem) != last ||
+        sim_log_chain(&r->mem, last) != sim_log_chain(&leader->mem, last)) {
+        return "has another log";
+    }
+    if (r->watched.commit != last || r->watched.applied != last) {
+        return "has not applied everything";
+    }
+    return NULL;
+}
+
+/* Machines of the members that are alive, or false and what is missing. */
+static bool group_equal(struct sim_world *w,
+                        unsigned group,
+                        struct equals *out,
+                        char *what,
+                        size_t size)
 {
     struct sim_replica *leader = sim_leader(w, group);
+    const struct sim_group *g = &w->group[group];
     const struct raft_conf *conf;
-    raft_index last;
 
-    *count = 0;
+    out->count = 0;
     if (leader == NULL) {
+        (void)snprintf(what, size, "group %u has no leader", group);
         return false;
     }
     conf = raft_conf_get(leader->raft);
-    last = sim_log_last(&leader->mem);
     for (unsigned i = 0; i < conf->n; i++) {
-        const struct sim_replica *r = w->group[group].replica[conf->id[i]];
+        const struct sim_replica *r = g->replica[conf->id[i]];
+        const char *difference = "does not exist";
 
-        if (r == NULL || !is_alive(w, r)) {
-            if (r == NULL && w->node[w->group[group].home[conf->id[i]]].up) {
-                return false; /* its node has not heard of it yet */
-            }
+        if (r != NULL && !is_alive(w, r)) {
             continue;
         }
-        if (sim_log_last(&r->mem) != last || r->watched.commit != last ||
-            r->watched.applied != last || r->watched.term != leader->watched.term ||
-            sim_log_chain(&r->mem, last) != sim_log_chain(&leader->mem, last) ||
-            (r != leader && r->watched.role == RAFT_LEADER)) {
+        if (r == NULL && !w->node[g->home[conf->id[i]]].up) {
+            continue;
+        }
+        if (r != NULL) {
+            difference = differs(r, leader);
+            out->machine[out->count++] = r->machine;
+        }
+        if (difference != NULL) {
+            (void)snprintf(what,
+                           size,
+                           "group %u replica %d on node %u %s",
+                           group,
+                           (int)conf->id[i],
+                           g->home[conf->id[i]],
+                           difference);
             return false;
         }
-        machines[(*count)++] = r->machine;
     }
     return true;
 }
@@ -116,11 +154,9 @@ group_equal(struct sim_world *w, unsigned group, struct sim_machine **machines, 
 static bool all_equal(struct sim_world *w, char *what, size_t size)
 {
     for (unsigned g = 1; g <= w->plan.groups; g++) {
-        struct sim_machine *machines[RAFT_MEMBERS_MAX];
-        size_t count = 0;
+        struct equals equals;
 
-        if (!group_equal(w, g, machines, &count)) {
-            (void)snprintf(what, size, "logs of group %u differ", g);
+        if (!group_equal(w, g, &equals, what, size)) {
             return false;
         }
     }
@@ -130,12 +166,12 @@ static bool all_equal(struct sim_world *w, char *what, size_t size)
 static void compare_machines(struct sim_world *w)
 {
     for (unsigned g = 1; g <= w->plan.groups; g++) {
-        struct sim_machine *machines[RAFT_MEMBERS_MAX];
-        size_t count = 0;
+        struct equals equals;
+        char what[160];
         const char *wrong;
 
-        (void)group_equal(w, g, machines, &count);
-        wrong = w->set->compare(machines, count);
+        (void)group_equal(w, g, &equals, what, sizeof(what));
+        wrong = w->set->compare(equals.machine, equals.count);
         if (wrong != NULL) {
             sim_violate(w, "applied state", "group %u in the end: %s", g, wrong);
         }

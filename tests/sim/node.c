@@ -191,6 +191,54 @@ void sim_replica_destroy(struct sim_world *w, struct sim_replica *r)
     sim_log_close(&r->mem);
 }
 
+/* ---- beats ---- */
+
+static void next_beat(struct sim_world *w, struct sim_node *n)
+{
+    sim_after(w,
+              sim_between(&w->core_prng, 1000000, 2000000),
+              (struct sim_event){.kind = SIM_EV_BEAT, .node = (uint8_t)n->id});
+}
+
+static bool is_silent(const struct sim_world *w, const struct sim_node *n, unsigned peer)
+{
+    return !w->node[peer].up || w->link[peer][n->id].cut || w->link[n->id][peer].cut;
+}
+
+static void beat_one(struct sim_world *w, struct sim_node *n, struct sim_replica *r)
+{
+    struct raft_status s;
+    const struct raft_conf *conf = raft_conf_get(r->raft);
+    uint64_t now = sim_local_ms(w, n);
+
+    raft_status_get(r->raft, &s);
+    if (!s.quiesced) {
+        return;
+    }
+    if (s.role != RAFT_LEADER) {
+        if (s.leader != 0 && is_silent(w, n, w->group[r->group].home[s.leader])) {
+            (void)sim_input(w, r, raft_wake(r->raft, now));
+            (void)sim_input(w, r, raft_forget_leader(r->raft, now));
+        }
+        return;
+    }
+    for (unsigned i = 0; i < conf->n; i++) {
+        if (conf->id[i] != r->id && is_silent(w, n, w->group[r->group].home[conf->id[i]])) {
+            (void)sim_input(w, r, raft_unreachable(r->raft, now, conf->id[i]));
+        }
+    }
+}
+
+void sim_node_beat(struct sim_world *w, struct sim_node *n)
+{
+    for (unsigned g = 1; g <= w->plan.groups; g++) {
+        if (sim_is_up(n->replica[g])) {
+            beat_one(w, n, n->replica[g]);
+        }
+    }
+    next_beat(w, n);
+}
+
 /* ---- processes ---- */
 
 void sim_node_start(struct sim_world *w, struct sim_node *n)
@@ -220,6 +268,7 @@ void sim_node_start(struct sim_world *w, struct sim_node *n)
     sim_after(w,
               1 + sim_exponential(&w->disk_prng, w->plan.flush_us),
               (struct sim_event){.kind = SIM_EV_FLUSH, .node = (uint8_t)n->id});
+    next_beat(w, n);
     sim_net_replay(w, n->id);
 }
 

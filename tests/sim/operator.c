@@ -141,15 +141,24 @@ void sim_operator_sweep(struct sim_world *w)
 
 /* ---- membership ---- */
 
-/* A node without a replica of the group, that could take one. */
-static unsigned free_node(struct sim_world *w, unsigned group)
+/* A node that is no member's home, the replicas that do not know of their membership yet included.
+ */
+static unsigned free_node(struct sim_world *w, const struct sim_replica *leader)
 {
+    const struct sim_group *g = &w->group[leader->group];
+    const struct raft_conf *conf = raft_conf_get(leader->raft);
     unsigned from = (unsigned)sim_between(&w->fault_prng, 1, w->plan.nodes);
+    uint32_t taken = 0;
 
+    for (unsigned i = 0; i < conf->n; i++) {
+        taken |= is_intact(w, g, conf->id[i], 0) || g->replica[conf->id[i]] == NULL
+                     ? 1U << g->home[conf->id[i]]
+                     : 0;
+    }
     for (unsigned i = 0; i < w->plan.nodes; i++) {
         unsigned node = 1 + (from + i) % w->plan.nodes;
 
-        if (w->node[node].up && w->node[node].replica[group] == NULL) {
+        if (w->node[node].up && w->node[node].replica[g->id] == NULL && (taken >> node & 1) == 0) {
             return node;
         }
     }
@@ -159,7 +168,7 @@ static unsigned free_node(struct sim_world *w, unsigned group)
 static bool add_member(struct sim_world *w, struct sim_replica *leader, struct raft_changes *c)
 {
     struct sim_group *g = &w->group[leader->group];
-    unsigned node = free_node(w, leader->group);
+    unsigned node = free_node(w, leader);
 
     if (node == 0 || g->next_id >= SIM_REPLICAS_MAX ||
         raft_conf_get(leader->raft)->n >= w->plan.voters + 2) {

@@ -91,8 +91,8 @@ static void make_times(struct sim_plan *plan, struct fl_prng *prng)
     plan->warm = (uint32_t)sim_between(prng, 1, 30);
     plan->pieces = (uint32_t)sim_between(prng, 1, 4);
     plan->reads = (uint32_t)sim_between(prng, 100, 600);
-    plan->until_us = sim_between(prng, 15, 60) * SECOND;
-    plan->events_max = 40000;
+    plan->until_us = sim_between(prng, 20, 120) * SECOND;
+    plan->events_max = 80000;
     plan->quiesce = fl_prng_below(prng, 4) == 0;
 }
 

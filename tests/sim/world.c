@@ -110,6 +110,9 @@ static void node_event(struct sim_world *w, const struct sim_event *e, struct si
     case SIM_EV_FLUSH:
         sim_node_flush(w, n);
         break;
+    case SIM_EV_BEAT:
+        sim_node_beat(w, n);
+        break;
     case SIM_EV_REQUEST:
         sim_client_request(w, e->arg, n);
         break;

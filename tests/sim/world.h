@@ -47,6 +47,7 @@ enum sim_event_kind {
     SIM_EV_INSTALL,   /* arg: replica id */
     SIM_EV_STREAM,    /* the sender of a snapshot looks after it; arg: stream number */
     SIM_EV_FLUSH,     /* of the machines of a node */
+    SIM_EV_BEAT,      /* nodes look after each other (for groups that sleep) */
     SIM_EV_RESTART,   /* of a node that is down */
     SIM_EV_CLIENT,    /* arg: client */
     SIM_EV_REQUEST,   /* arg: op serial */
@@ -360,6 +361,8 @@ void sim_node_wipe(struct sim_world *w, struct sim_node *n);
 void sim_node_flush(struct sim_world *w, struct sim_node *n);
 /* The readies of all cores of a node that had inputs. */
 void sim_node_turn(struct sim_world *w, struct sim_node *n);
+/* A beat of the node: silent peers wake the groups that sleep (Q1). */
+void sim_node_beat(struct sim_world *w, struct sim_node *n);
 /* Virtual time at which the node's clock shows so many milliseconds. */
 uint64_t sim_virtual_us(const struct sim_node *n, uint64_t local_ms);
 void sim_node_set_rate(struct sim_world *w, struct sim_node *n, uint32_t rate);
