@@ -204,10 +204,14 @@ static void ask_write(struct sim_world *w, struct sim_replica *r, struct sim_op 
         fl_grow(&r->pending, &r->pending_capacity, r->npending + 1, sizeof(*r->pending));
         r->pending[r->npending++] =
             (struct sim_pending){.index = index, .term = entry.term, .op = op->serial};
+        op->repeated = op->proposed;
         op->proposed = true;
         op->proposals++;
         w->client[op->client].hint[op->group] = (uint8_t)r->node;
         w->last_value[op->group][op->command.key] = op->command.value;
+        if (w->set->dedupes && fl_prng_below(&w->client_prng, 4) == 0) {
+            send_request(w, op, sim_between(&w->client_prng, 100, 2000000)); /* no answer yet? */
+        }
     } else {
         fl_buf_release(payload.bytes);
         retry(w, op, leader_hint(w, r));
@@ -244,16 +248,22 @@ void sim_op_applied(struct sim_world *w, uint64_t serial, const struct sim_outco
     struct sim_op *op = &w->ops[serial];
 
     op->proposals--;
-    if (op->state == SIM_OP_OK || op->state == SIM_OP_FAILED) {
+    if (!w->set->dedupes && (op->state == SIM_OP_OK || op->state == SIM_OP_FAILED)) {
         sim_violate(w, "answered once", "operation %" PRIu64 " is answered twice", serial);
         return;
     }
-    op->late = op->state == SIM_OP_UNKNOWN;
-    if (op->late) {
+    if (op->state != SIM_OP_OPEN) {
+        op->late = true; /* after the timeout, or a repetition */
         return;
     }
     op->outcome = *outcome;
-    finish(w, op, outcome->status == FL_OK ? SIM_OP_OK : SIM_OP_FAILED);
+    if (outcome->status == FL_OK) {
+        finish(w, op, SIM_OP_OK);
+    } else if (outcome->status == FL_UNKNOWN || op->repeated) {
+        finish(w, op, SIM_OP_UNKNOWN); /* some turn of it may have been applied */
+    } else {
+        finish(w, op, SIM_OP_FAILED);
+    }
 }
 
 void sim_op_lost(struct sim_world *w, uint64_t serial)
@@ -261,10 +271,10 @@ void sim_op_lost(struct sim_world *w, uint64_t serial)
     struct sim_op *op = &w->ops[serial];
 
     op->proposals--;
-    if (op->state == SIM_OP_OK || op->state == SIM_OP_FAILED) {
+    if (!w->set->dedupes && (op->state == SIM_OP_OK || op->state == SIM_OP_FAILED)) {
         sim_violate(w, "answered once", "operation %" PRIu64 " is lost after its answer", serial);
     } else if (op->state == SIM_OP_OPEN && op->proposals == 0) {
-        if (fl_prng_below(&w->client_prng, 2) == 0) {
+        if (!op->repeated && fl_prng_below(&w->client_prng, 2) == 0) {
             finish(w, op, SIM_OP_FAILED);
         } else {
             retry(w, op, 0);

@@ -15,7 +15,10 @@ def sim_program(name, raftgroup, **kwargs):
     flotilla_binary(
         name = name,
         testonly = True,
-        srcs = ["//tests/sim:machines_core.c"],
+        srcs = [
+            "//tests/sim:machines_core.c",
+            "//tests/sim:main.c",
+        ],
         deps = [
             "//tests/sim:world",
             raftgroup,

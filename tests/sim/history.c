@@ -99,10 +99,10 @@ static void write_op(struct fl_writer *out, const struct sim_op *op)
 }
 
 /* Failed operations that nobody ever took into a log cannot be seen by anyone. */
-static bool belongs(const struct sim_op *op)
+static bool belongs(const struct sim_world *w, const struct sim_op *op)
 {
-    if (op->command.kind == SIM_OP_MAP) {
-        return false;
+    if (w->options.full && op->group == 1) {
+        return false; /* the map is no register */
     }
     return op->state == SIM_OP_OK || (op->command.kind != SIM_OP_GET && op->proposed);
 }
@@ -123,7 +123,7 @@ void sim_history_check(struct sim_world *w)
         const struct sim_op *op = &w->ops[i];
         bool known = op->state == SIM_OP_OK || op->state == SIM_OP_FAILED;
 
-        if (!belongs(op)) {
+        if (!belongs(w, op)) {
             continue;
         }
         text(&out, "{\"c\":%u,\"call\":%" PRIu64 ",", op->history_client, op->call * 1000);

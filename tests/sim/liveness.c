@@ -107,11 +107,8 @@ static const char *differs(const struct sim_replica *r, const struct sim_replica
 }
 
 /* Machines of the members that are alive, or false and what is missing. */
-static bool group_equal(struct sim_world *w,
-                        unsigned group,
-                        struct equals *out,
-                        char *what,
-                        size_t size)
+static bool
+group_equal(struct sim_world *w, unsigned group, struct equals *out, char *what, size_t size)
 {
     struct sim_replica *leader = sim_leader(w, group);
     const struct sim_group *g = &w->group[group];

@@ -37,6 +37,7 @@ struct sim_apply {
     uint8_t type;
     const struct sim_payload *payload; /* NULL: empty */
     struct sim_outcome outcome;
+    uint64_t digest;  /* out: equal on every replica; 0: nothing to compare */
     bool void_change; /* out: a CONF entry that turned out to change nothing */
 };
 
@@ -45,7 +46,7 @@ struct sim_machine_status {
     raft_term applied_term;
     raft_index checkpoint; /* entries behind it are told again to `relearn` */
     const struct raft_conf *conf;
-    uint64_t digest; /* equal on replicas that applied the same entries */
+    uint64_t digest; /* equal on replicas that applied the same entries; 0: not known */
 };
 
 /* A snapshot on its way; immutable. */
@@ -60,6 +61,7 @@ struct sim_image {
 
 struct sim_machine_set {
     const char *name;
+    bool dedupes; /* a write may be proposed again while an earlier proposal is in doubt */
     struct sim_store *(*store_open)(struct sim_world *world, unsigned node);
     void (*store_close)(struct sim_store *store);
     /* All machines are closed; some suffix of what was never flushed is lost. */
@@ -100,6 +102,7 @@ struct sim_machine_set {
 };
 
 extern const struct sim_machine_set sim_machine_tiny;
+extern const struct sim_machine_set sim_machine_real;
 
 struct sim_image *sim_image_acquire(struct sim_image *image);
 void sim_image_release(struct sim_image *image);

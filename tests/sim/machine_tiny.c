@@ -179,6 +179,7 @@ static void apply_one(struct state *s, struct sim_apply *entry)
         apply_command(s, &entry->payload->command, &entry->outcome);
         s->digest = sim_mix(s->digest, s->value[entry->payload->command.key % KEYS]);
     }
+    entry->digest = s->digest;
 }
 
 static void apply(struct sim_machine *machine, struct sim_apply *entries, size_t n)

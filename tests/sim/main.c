@@ -228,7 +228,7 @@ static void parse(struct command *c, int argc, char **argv)
     }
 }
 
-void sim_print_command(const struct sim_options *o, const char *more)
+static void print_command(const struct sim_options *o, const char *more)
 {
     (void)printf("./dev sim --seed %" PRIu64 " --profile %s", o->seed, o->full ? "full" : "core");
     if (o->allowed == 0) {
@@ -306,11 +306,11 @@ static void report_failure(const struct command *c, uint64_t seed, bool full)
     options.trace = false;
     sim_run_child(&options, &result);
     (void)printf("seed %" PRIu64 " fails: %s\n  replay: ", seed, result.violation);
-    sim_print_command(&options, "");
+    print_command(&options, "");
     if (c->shrink && result.violation[0] != '\0') {
         sim_shrink(&options, &result);
         (void)printf("  replay: ");
-        sim_print_command(&options, " --trace");
+        print_command(&options, " --trace");
     }
 }
 

@@ -200,9 +200,17 @@ static void next_beat(struct sim_world *w, struct sim_node *n)
               (struct sim_event){.kind = SIM_EV_BEAT, .node = (uint8_t)n->id});
 }
 
-static bool is_silent(const struct sim_world *w, const struct sim_node *n, unsigned peer)
+/* The peer's process is gone, or was started anew, or no longer holds the replica. */
+static bool is_silent(const struct sim_world *w,
+                      const struct sim_node *n,
+                      const struct sim_group *g,
+                      raft_id id)
 {
-    return !w->node[peer].up || w->link[peer][n->id].cut || w->link[n->id][peer].cut;
+    unsigned peer = g->home[id];
+    const struct sim_replica *r = g->replica[id];
+
+    return !w->node[peer].up || w->link[peer][n->id].cut || w->link[n->id][peer].cut ||
+           (n->lost >> peer & 1) != 0 || (r != NULL && (r->wiped || r->destroyed));
 }
 
 static void beat_one(struct sim_world *w, struct sim_node *n, struct sim_replica *r)
@@ -216,14 +224,14 @@ static void beat_one(struct sim_world *w, struct sim_node *n, struct sim_replica
         return;
     }
     if (s.role != RAFT_LEADER) {
-        if (s.leader != 0 && is_silent(w, n, w->group[r->group].home[s.leader])) {
+        if (s.leader != 0 && is_silent(w, n, &w->group[r->group], s.leader)) {
             (void)sim_input(w, r, raft_wake(r->raft, now));
             (void)sim_input(w, r, raft_forget_leader(r->raft, now));
         }
         return;
     }
     for (unsigned i = 0; i < conf->n; i++) {
-        if (conf->id[i] != r->id && is_silent(w, n, w->group[r->group].home[conf->id[i]])) {
+        if (conf->id[i] != r->id && is_silent(w, n, &w->group[r->group], conf->id[i])) {
             (void)sim_input(w, r, raft_unreachable(r->raft, now, conf->id[i]));
         }
     }
@@ -236,6 +244,7 @@ void sim_node_beat(struct sim_world *w, struct sim_node *n)
             beat_one(w, n, n->replica[g]);
         }
     }
+    n->lost = 0;
     next_beat(w, n);
 }
 
@@ -285,6 +294,9 @@ static void stop(struct sim_world *w, struct sim_node *n)
     }
     n->up = false;
     n->boot++;
+    for (unsigned i = 1; i <= w->plan.nodes; i++) {
+        w->node[i].lost |= 1U << n->id; /* their connections to it break */
+    }
 }
 
 void sim_node_crash(struct sim_world *w, struct sim_node *n, const char *why)

@@ -55,6 +55,7 @@ struct sim_op {
     uint8_t state;     /* enum sim_op_state */
     bool late;         /* an answer came after the timeout */
     bool proposed;     /* some replica took it into its log */
+    bool repeated;     /* .. more than once */
     uint8_t proposals; /* that nobody has settled yet */
 };
 

@@ -180,16 +180,21 @@ static bool add_member(struct sim_world *w, struct sim_replica *leader, struct r
     return true;
 }
 
-static bool promote_member(struct sim_replica *leader, struct raft_changes *c)
+/* A learner whose disk is gone would never vote: its leader cannot know, the operator does. */
+static bool
+promote_member(const struct sim_world *w, const struct sim_replica *leader, struct raft_changes *c)
 {
     const struct raft_conf *conf = raft_conf_get(leader->raft);
 
-    if (conf->learners == 0) {
-        return false;
+    for (unsigned i = 0; i < conf->n; i++) {
+        if ((conf->learners >> i & 1) != 0 &&
+            is_intact(w, &w->group[leader->group], conf->id[i], 0)) {
+            c->op[0].id = conf->id[i];
+            c->op[0].op = 'v';
+            return true;
+        }
     }
-    c->op[0].id = conf->id[__builtin_ctz(conf->learners)];
-    c->op[0].op = 'v';
-    return true;
+    return false;
 }
 
 /* Who is gone for ever goes first; then anybody, while enough intact members stay. */
@@ -228,7 +233,7 @@ static void churn(struct sim_world *w, struct sim_replica *leader)
         c = (struct raft_changes){.transition = RAFT_CONF_AUTO};
     } else {
         made = dice == 0   ? add_member(w, leader, &c)
-               : dice == 1 ? promote_member(leader, &c)
+               : dice == 1 ? promote_member(w, leader, &c)
                            : remove_member(w, leader, &c);
         if (!made) {
             return;

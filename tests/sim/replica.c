@@ -406,7 +406,7 @@ void sim_replica_apply(struct sim_world *w, struct sim_replica *r)
     w->set->apply(r->machine, entries, n);
     w->set->status(r->machine, &s);
     for (size_t i = 0; i < n; i++) {
-        sim_watch_applied(w, r, entries[i].index, i + 1 == n ? s.digest : 0);
+        sim_watch_applied(w, r, entries[i].index, entries[i].digest);
         bytes += entries[i].payload != NULL ? entries[i].payload->len : 0;
         settle_pending(w, r, &entries[i]);
         if (entries[i].type == RAFT_ENT_CONF) {

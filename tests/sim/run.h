@@ -53,7 +53,5 @@ void sim_run_child(const struct sim_options *options, struct sim_result *result)
 void sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *totals);
 /* Takes away faults, nodes, groups and time while the same invariant still breaks. */
 void sim_shrink(struct sim_options *options, const struct sim_result *found);
-/* The command that replays it. */
-void sim_print_command(const struct sim_options *options, const char *more);
 
 #endif

@@ -516,7 +516,8 @@ void sim_watch_installed(struct sim_world *w,
     const struct sim_truth *t = &w->group[r->group].truth;
     const struct sim_committed *c = index <= t->committed_hi ? &t->committed[index] : NULL;
 
-    if (c == NULL || c->chain != r->mem.base_chain || (c->digest != 0 && c->digest != digest)) {
+    if (c == NULL || c->chain != r->mem.base_chain ||
+        (c->digest != 0 && digest != 0 && c->digest != digest)) {
         sim_violate(w,
                     "snapshot",
                     "group %u: replica %" PRIu64 " installs a state at %" PRIu64

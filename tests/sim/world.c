@@ -227,8 +227,8 @@ void sim_run_until(struct sim_world *w, uint64_t until, uint64_t core_events)
         w->now = e.at > w->now ? e.at : w->now;
         w->counts.events++;
         w->trace_hash = sim_mix(w->trace_hash, e.at);
-        w->trace_hash =
-            sim_mix(w->trace_hash, e.arg << 24 | (uint32_t)e.kind << 16 | e.node << 8 | e.group);
+        w->trace_hash = sim_mix(w->trace_hash, e.arg << 8 | e.kind);
+        w->trace_hash = sim_mix(w->trace_hash, (uint64_t)e.node << 8 | e.group);
         dispatch(w, &e);
         settle(w);
     }

@@ -198,6 +198,7 @@ struct sim_node {
     bool touched; /* a core of it had an input during this event */
     uint32_t boot;
     uint64_t paused_until;
+    uint32_t lost; /* bit per peer that went away since the last beat */
     /* local = local_base + (virtual - virtual_base) * rate / 1000 */
     uint64_t virtual_base;
     uint64_t local_base;
