@@ -240,17 +240,27 @@ static void declare_lost(struct node_peers *peers, struct node_peer *peer)
     }
 }
 
-void node__beat(struct node_host *host)
+/* The next call is due with the next beat, or when the first peer will have been silent for too
+ * long: nodes that stopped hearing it at the same time say so at the same time, and the order of
+ * heirs (replica.c), whose gaps are shorter than a beat, keeps their elections apart. */
+uint64_t node__beat(struct node_host *host)
 {
     struct node_peers *peers = host->node->peers;
+    uint64_t next_ms = host->now_ms + FL_BEAT_MS;
 
     for (size_t i = 0; i < peers->count; i++) {
         struct node_peer *peer = &peers->peers[i];
 
         (void)node__host_send(host, peer->id, NODE_MESSAGE_BEAT, NULL, 0);
-        if (!peer->lost && peer->heard_ms != 0 && host->now_ms > peer->heard_ms + FL_PEER_DEAD_MS) {
+        if (peer->lost || peer->heard_ms == 0) {
+            continue;
+        }
+        if (host->now_ms >= peer->heard_ms + FL_PEER_DEAD_MS) {
             declare_lost(peers, peer);
+        } else if (peer->heard_ms + FL_PEER_DEAD_MS < next_ms) {
+            next_ms = peer->heard_ms + FL_PEER_DEAD_MS;
         }
     }
     node__system_upkeep(host->node, host->now_ms);
+    return next_ms;
 }

@@ -300,8 +300,7 @@ static void due(struct node_host *host, struct node_timer *timer)
         host->retry_parked = true;
         node_wheel_set(&host->wheel, timer, host->now_ms + PARKED_RETRY_MS);
     } else if (timer == &host->beat_timer) {
-        node__beat(host);
-        node_wheel_set(&host->wheel, timer, host->now_ms + FL_BEAT_MS);
+        node_wheel_set(&host->wheel, timer, node__beat(host));
     } else if (timer == &host->client_timer) {
         node_oracle_client_tick(&host->client, host->now_ms);
     } else if (timer == &host->news_timer) {

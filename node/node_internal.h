@@ -138,7 +138,8 @@ FL_MUST_USE enum fl_status node__finish_intents(struct node *node, char *why, si
 /* --- heartbeat.c: system loop --- */
 struct node_peers *node__peers_create(struct node *node);
 void node__peers_destroy(struct node_peers *peers);
-void node__beat(struct node_host *host);
+/* Returns when to call it again. */
+uint64_t node__beat(struct node_host *host);
 void node__beat_received(struct node_host *host, uint64_t peer, struct fl_bytes body);
 void node__peer_up(struct node *node,
                    uint64_t peer,

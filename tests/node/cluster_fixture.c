@@ -30,6 +30,10 @@
 #define POLL_MS   10
 #define FLAGS_MAX 40
 
+#define PORT_FIRST   20000
+#define PORT_COUNT   12000
+#define PORT_STRETCH 40
+
 #ifdef __SANITIZE_THREAD__
 /* RocksDB's threads have ended when it is closed, and libuv closes its sockets, by calls that are
  * not seen here (bazel/tsan.supp): what they looked at may then be freed or opened anew. */
@@ -58,24 +62,26 @@ void cluster_wait(bool (*check)(void *context), void *context, const char *what)
 
 /* --- nodes ---------------------------------------------------------------------------------- */
 
-/* Ports the kernel hands out now; they are all open at once, so they differ. */
+/* Ports below those that the kernel gives to whoever dials: one of these could be taken while a
+ * node is closed for a moment, or be dialed from itself. Each process has a stretch of its own. */
 static void pick_ports(uint16_t *ports, unsigned count)
 {
-    int fds[CLUSTER_NODES_MAX];
+    static unsigned used;
 
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count;) {
         struct sockaddr_in address = {.sin_family = AF_INET};
-        socklen_t len = sizeof(address);
+        unsigned port = PORT_FIRST + ((unsigned)getpid() * PORT_STRETCH + used++) % PORT_COUNT;
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
 
+        assert_true(fd >= 0);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
-        assert_true(fds[i] >= 0);
-        assert_int_equal(bind(fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
-        assert_int_equal(getsockname(fds[i], (struct sockaddr *)&address, &len), 0);
-        ports[i] = ntohs(address.sin_port);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        (void)close(fds[i]);
+        address.sin_port = htons((uint16_t)port);
+        if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
+            ports[i++] = (uint16_t)port;
+        } else {
+            assert_int_equal(errno, EADDRINUSE);
+        }
+        (void)close(fd);
     }
 }
 
