@@ -13,6 +13,7 @@
 
 #include "raftgroup/base/assert.h"
 #include "raftgroup/base/prng.h"
+#include "raftgroup/bugs.h"
 #include "raftgroup/conf.h"
 #include "raftgroup/log.h"
 #include "raftgroup/progress.h"
