@@ -102,7 +102,7 @@ void raft__learn_commit(struct raft_group *g, raft_index commit, raft_term commi
 
 /* A voter that missed the last commit learns it from votes, or a joint half whose only complete
  * member is a learner could wait for ever (M5). */
-static void learn_from_vote(struct raft_group *g, const struct raft_msg *m)
+void raft__learn_from_vote(struct raft_group *g, const struct raft_msg *m)
 {
     if (g->role != RAFT_LEADER && !raft__parity(g, RAFT_PARITY_NO_VOTE_COMMIT) && !RG_BUG(M5)) {
         raft__learn_commit(g, m->commit, m->commit_term);
@@ -115,7 +115,7 @@ void raft__handle_vote(struct raft_group *g, const struct raft_msg *m)
     uint8_t answer = pre ? RAFT_M_PREVOTER : RAFT_M_VOTER;
     bool can;
 
-    learn_from_vote(g, m);
+    raft__learn_from_vote(g, m);
     /* Same candidate twice: granted twice (E5). A raised term alone is not a grant (E9). A pre-vote
      * promises nothing, so only its term and log matter (thesis 9.6, E15). */
     can = g->vote == m->from || ((g->vote == 0 || RG_BUG(E9)) && g->leader == 0) ||
@@ -151,7 +151,7 @@ void raft__handle_vote_answer(struct raft_group *g, const struct raft_msg *m)
     bool granted = (m->flags & RAFT_F_REJECT) == 0;
     raft_mask bit = raft__conf_bit(raft_conf_slot(&g->conf, m->from));
 
-    learn_from_vote(g, m);
+    raft__learn_from_vote(g, m);
     /* Of this election, of a member, and the first from it (E3, E4, E16). */
     if (g->role != (pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE) ||
         (m->term != g->term + (pre && granted ? 1 : 0) && !RG_BUG(E3)) ||

@@ -259,6 +259,8 @@ void raft__tick_follower(struct raft_group *g);
 void raft__check_quorum(struct raft_group *g);
 /* Commit point of another member, proven by its term (M5). */
 void raft__learn_commit(struct raft_group *g, raft_index commit, raft_term commit_term);
+/* The commit point in a (pre-)vote or its answer, of whatever term (M5). */
+void raft__learn_from_vote(struct raft_group *g, const struct raft_msg *m);
 
 /* ---- replicate.c ---- */
 

@@ -61,6 +61,11 @@ static bool is_vote_request(const struct raft_msg *m)
     return m->type == RAFT_M_VOTE || m->type == RAFT_M_PREVOTE;
 }
 
+static bool is_vote_answer(const struct raft_msg *m)
+{
+    return m->type == RAFT_M_VOTER || m->type == RAFT_M_PREVOTER;
+}
+
 /* A message of a newer term; false = ignored. */
 static bool meet_newer_term(struct raft_group *g, const struct raft_msg *m)
 {
@@ -82,6 +87,11 @@ static void meet_older_term(struct raft_group *g, const struct raft_msg *m)
 {
     const struct raft_config *config = raft__config(g);
 
+    /* What is committed stays so in every term. A voter that became a learner may be the only one
+     * to know, and refuses everybody whose log is shorter than its own (M5). */
+    if (is_vote_request(m) || is_vote_answer(m)) {
+        raft__learn_from_vote(g, m);
+    }
     if (m->type == RAFT_M_READ) {
         raft__handle_read(g, m); /* a question has no term; its answer tells ours (R4) */
     } else if (!RG_BUG(E17) && speaks_for_leader(m) &&
