@@ -57,6 +57,12 @@ void raft_env_destroy(struct raft_env *env)
         free(env->free_out);
         env->free_out = next;
     }
+    while (env->free_reads != NULL) {
+        struct raft_reads *next = env->free_reads->next_free;
+
+        free(env->free_reads);
+        env->free_reads = next;
+    }
     free(env->msgs);
     free(env);
 }
@@ -228,7 +234,7 @@ void raft_close(struct raft_group *g)
     raft__release_out(g);
     raft__log_close(&g->log);
     free(g->conf_at);
-    free(g->reads);
+    raft__release_reads(g);
     free(g->lost);
     free(g->doubt);
     g->env->groups--;

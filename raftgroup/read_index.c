@@ -115,13 +115,39 @@ void raft__reads_fail(struct raft_group *g)
     }
 }
 
+static struct raft_reads *take_block(struct raft_env *env)
+{
+    struct raft_reads *block = env->free_reads;
+
+    if (block == NULL) {
+        return fl_xmalloc(sizeof(*block));
+    }
+    env->free_reads = block->next_free;
+    env->nfree_reads--;
+    return block;
+}
+
+void raft__release_reads(struct raft_group *g)
+{
+    struct raft_env *env = g->env;
+
+    if (g->reads != NULL && env->nfree_reads < RAFT_FREE_READS_MAX) {
+        g->reads->next_free = env->free_reads;
+        env->free_reads = g->reads;
+        env->nfree_reads++;
+    } else {
+        free(g->reads);
+    }
+    g->reads = NULL;
+}
+
 /* Room for one more, or NULL. */
 static struct raft_pending_read *add(struct raft_group *g, uint64_t ctx, raft_id from)
 {
     struct raft_pending_read *r;
 
     if (g->reads == NULL) {
-        g->reads = fl_xmalloc(sizeof(*g->reads));
+        g->reads = take_block(g->env);
         g->reads->n = 0;
     }
     if (g->reads->n == RAFT_READS_MAX) {
@@ -286,8 +312,7 @@ void raft__reads_take_ready(struct raft_group *g)
     if (g->reads != NULL) {
         g->reads->n = kept;
         if (kept == 0) {
-            free(g->reads);
-            g->reads = NULL;
+            raft__release_reads(g);
         }
     }
 }
