@@ -55,6 +55,11 @@ static enum fl_status already_have(struct raft_group *g, raft_index index, raft_
         raft__commit_to(g, index); /* a snapshot holds committed entries only: keep the tail (N4) */
         return FL_STALE;
     }
+    if (index <= g->verified && !RG_BUG(N4_TAIL)) {
+        /* The leader of this term showed us another entry there, and has all that is committed. */
+        raft__freeze(g, "RG-7: a snapshot contradicts its leader's own log");
+        return FL_STALE;
+    }
     return FL_OK;
 }
 
