@@ -6,7 +6,8 @@
  * an invariant breaks, the group does not recover, or an assertion stops the process. The unbroken
  * core runs first and must survive as many seeds.
  *
- * usage: mutants [--seeds N] [--jobs N] [ID...] */
+ * usage: mutants [--world PROGRAM] [--seeds N] [--jobs N] [ID...]
+ * --world: PROGRAM (a sim_program on the core with bugs) runs the seeds instead of the chaos. */
 #include "tests/raftgroup/chaos.h"
 
 #include "raftgroup/base/assert.h"
@@ -50,6 +51,7 @@ static const struct run rows[] = {{.id = "none", .what = "nothing"}, RG_BUGS(BUG
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
 struct options {
+    const char *world; /* NULL: the chaos */
     unsigned seeds;
     unsigned jobs;
     char **ids;
@@ -84,7 +86,31 @@ static void work(struct run *run, unsigned budget)
     }
 }
 
-static void start(struct run *run, unsigned budget)
+/* The whole simulator in this process's place; its words go where the parent reads them. */
+static void exec_world(const struct run *run, const char *program, unsigned budget)
+{
+    char seeds[16];
+
+    (void)snprintf(seeds, sizeof(seeds), "%u", budget);
+    fl_assert(setenv("RG_BUG", run->id, 1) == 0);
+    (void)dup2(run->errors, STDOUT_FILENO);
+    (void)execl(program,
+                program,
+                "--until-failure",
+                "--quiet",
+                "--no-shrink",
+                "--jobs",
+                "1",
+                "--profile",
+                "core",
+                "--seeds",
+                seeds,
+                (char *)NULL);
+    (void)fprintf(stderr, "%s cannot be run\n", program);
+    abort();
+}
+
+static void start(struct run *run, const struct options *o)
 {
     pid_t pid;
 
@@ -96,7 +122,10 @@ static void start(struct run *run, unsigned budget)
     fl_assert(pid >= 0);
     if (pid == 0) {
         (void)dup2(run->errors, STDERR_FILENO);
-        work(run, budget);
+        if (o->world != NULL) {
+            exec_world(run, o->world, o->seeds);
+        }
+        work(run, run->bug == RG_BUG_NONE ? o->seeds / 5 : o->seeds);
         _exit(0);
     }
     run->pid = pid;
@@ -129,6 +158,26 @@ static void read_last_words(struct run *run, int signal_number)
     }
 }
 
+/* VIOLATION seed N <invariant>: <sentence> */
+static void read_verdict(struct run *run)
+{
+    static const char start_of[] = "VIOLATION seed ";
+    char text[65536];
+    ssize_t len = pread(run->errors, text, sizeof(text) - 1, 0);
+    char *at;
+
+    text[len > 0 ? len : 0] = '\0';
+    at = strstr(text, start_of);
+    if (at == NULL) {
+        (void)snprintf(run->why, sizeof(run->why), "it ends badly: %.200s", text);
+        return;
+    }
+    run->found = true;
+    run->seeds = (unsigned)strtoul(at + strlen(start_of), &at, 10);
+    at[strcspn(at, "\n")] = '\0';
+    (void)snprintf(run->why, sizeof(run->why), "%.250s", at + (*at == ' '));
+}
+
 static void finish(struct run *run, int status)
 {
     struct timespec now;
@@ -142,6 +191,9 @@ static void finish(struct run *run, int status)
         read_last_words(run, WTERMSIG(status));
     }
     run->found = run->found || WIFSIGNALED(status);
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+        read_verdict(run);
+    }
     (void)close(run->errors);
     run->pid = 0;
 }
@@ -216,6 +268,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->seeds = value;
         } else if (strcmp(argv[i], "--jobs") == 0 && value > 0) {
             o->jobs = value;
+        } else if (strcmp(argv[i], "--world") == 0) {
+            o->world = argv[i + 1];
         } else {
             return false;
         }
@@ -233,7 +287,7 @@ int main(int argc, char **argv)
     unsigned busy = 0;
 
     if (!parse(argc, argv, &o)) {
-        (void)fprintf(stderr, "usage: mutants [--seeds N] [--jobs N] [ID...]\n");
+        (void)fprintf(stderr, "usage: mutants [--world PROGRAM] [--seeds N] [--jobs N] [ID...]\n");
         return 2;
     }
     fl_assert(runs != MAP_FAILED);
@@ -246,7 +300,7 @@ int main(int argc, char **argv)
             wait_for_one(runs);
             busy--;
         }
-        start(&runs[i], runs[i].bug == RG_BUG_NONE ? o.seeds / 5 : o.seeds);
+        start(&runs[i], &o);
         busy++;
     }
     for (; busy > 0; busy--) {
