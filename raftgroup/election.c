@@ -12,7 +12,8 @@ enum fl_status raft__may_campaign(const struct raft_group *g)
         return FL_NOT_MEMBER;
     }
     /* With a committed change unapplied the quorum counted here could be the wrong one (M2). */
-    if (g->snap_installing || raft__conf_unapplied(g) || g->now < g->quarantine) {
+    if (g->snap_installing || (!RG_BUG(M2_CAMPAIGN) && raft__conf_unapplied(g)) ||
+        g->now < g->quarantine) {
         return FL_NOT_READY;
     }
     return FL_OK;
@@ -22,6 +23,7 @@ static void campaign_for_real(struct raft_group *g, bool transfer)
 {
     raft__become_candidate(g);
     g->transfer_vote = transfer;
+    RG_BUG(E26_SELF) ? raft__self_vote_durable(g) : (void)0;
 }
 
 void raft__campaign(struct raft_group *g, bool transfer)
@@ -70,7 +72,7 @@ void raft__self_vote_durable(struct raft_group *g)
 
 bool raft__is_sticky(const struct raft_group *g, const struct raft_msg *m)
 {
-    if ((m->flags & RAFT_F_TRANSFER) != 0) {
+    if ((m->flags & RAFT_F_TRANSFER) != 0 || RG_BUG(E24)) {
         return false;
     }
     if (g->now < g->quarantine) {
@@ -89,7 +91,7 @@ bool raft__is_sticky(const struct raft_group *g, const struct raft_msg *m)
 void raft__learn_commit(struct raft_group *g, raft_index commit, raft_term commit_term)
 {
     if (commit <= g->commit || commit_term == 0 ||
-        !raft__log_matches(&g->log, commit, commit_term)) {
+        !(RG_BUG(C3_BEAT) || raft__log_matches(&g->log, commit, commit_term))) {
         return;
     }
     raft__commit_to(g, commit);
@@ -100,9 +102,9 @@ void raft__learn_commit(struct raft_group *g, raft_index commit, raft_term commi
 
 /* A voter that missed the last commit learns it from votes, or a joint half whose only complete
  * member is a learner could wait for ever (M5). */
-static void learn_from_vote(struct raft_group *g, const struct raft_msg *m)
+void raft__learn_from_vote(struct raft_group *g, const struct raft_msg *m)
 {
-    if (g->role != RAFT_LEADER && !raft__parity(g, RAFT_PARITY_NO_VOTE_COMMIT)) {
+    if (g->role != RAFT_LEADER && !raft__parity(g, RAFT_PARITY_NO_VOTE_COMMIT) && !RG_BUG(M5)) {
         raft__learn_commit(g, m->commit, m->commit_term);
     }
 }
@@ -113,10 +115,12 @@ void raft__handle_vote(struct raft_group *g, const struct raft_msg *m)
     uint8_t answer = pre ? RAFT_M_PREVOTER : RAFT_M_VOTER;
     bool can;
 
-    learn_from_vote(g, m);
+    raft__learn_from_vote(g, m);
     /* Same candidate twice: granted twice (E5). A raised term alone is not a grant (E9). A pre-vote
      * promises nothing, so only its term and log matter (thesis 9.6, E15). */
-    can = g->vote == m->from || (g->vote == 0 && g->leader == 0) || (pre && m->term > g->term);
+    can = g->vote == m->from || ((g->vote == 0 || RG_BUG(E9)) && g->leader == 0) ||
+          (pre && m->term > g->term);
+    can = can && !(RG_BUG(M4) && (raft__conf_voters(&g->conf) & raft__self_bit(g)) == 0);
     if (!can || !raft__log_up_to_date(&g->log, m->log_term, m->index)) {
         raft__respond(g,
                       (struct raft_msg){.type = answer,
@@ -143,14 +147,15 @@ void raft__handle_vote(struct raft_group *g, const struct raft_msg *m)
 
 void raft__handle_vote_answer(struct raft_group *g, const struct raft_msg *m)
 {
-    bool pre = m->type == RAFT_M_PREVOTER;
+    bool pre = m->type == RAFT_M_PREVOTER && !(RG_BUG(E16) && g->role == RAFT_CANDIDATE);
     bool granted = (m->flags & RAFT_F_REJECT) == 0;
     raft_mask bit = raft__conf_bit(raft_conf_slot(&g->conf, m->from));
 
-    learn_from_vote(g, m);
+    raft__learn_from_vote(g, m);
     /* Of this election, of a member, and the first from it (E3, E4, E16). */
     if (g->role != (pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE) ||
-        m->term != g->term + (pre && granted ? 1 : 0) || ((g->yes | g->no) & bit) != 0) {
+        (m->term != g->term + (pre && granted ? 1 : 0) && !RG_BUG(E3)) ||
+        ((g->yes | g->no) & bit) != 0) {
         g->env->stats.messages_stale++;
         return;
     }
@@ -188,12 +193,12 @@ void raft__check_quorum(struct raft_group *g)
     }
     for (int i = 0; i < g->conf.n; i++) {
         /* A receiver silent for a whole period does not receive: ask again when it is back (N9). */
-        if (g->peers[i].state == RAFT_SNAPSHOT && (g->active >> i & 1) == 0) {
+        if (g->peers[i].state == RAFT_SNAPSHOT && (g->active >> i & 1) == 0 && !RG_BUG(N9)) {
             raft__progress_become_probe(&g->peers[i]);
             g->peers[i].next = g->peers[i].match + 1;
             g->peers[i].paused = true;
         }
     }
     g->active = raft__self_bit(g);
-    raft__abort_transfer(g); /* one election timeout is all it gets (T1) */
+    RG_BUG(T1) ? (void)0 : raft__abort_transfer(g); /* one election timeout is all it gets (T1) */
 }

@@ -57,6 +57,12 @@ void raft_env_destroy(struct raft_env *env)
         free(env->free_out);
         env->free_out = next;
     }
+    while (env->free_reads != NULL) {
+        struct raft_reads *next = env->free_reads->next_free;
+
+        free(env->free_reads);
+        env->free_reads = next;
+    }
     free(env->msgs);
     free(env);
 }
@@ -122,7 +128,8 @@ static const char *boot_fault(const struct raft_boot *b, bool parity)
     if (b->self == 0 || !raft_conf_valid(&b->conf) || b->last > RAFT_VALUE_MAX) {
         return "RG-1 at open: no replica id, or a malformed configuration";
     }
-    if (b->snap_index > b->applied || b->applied > b->last || b->commit > b->last) {
+    if (b->snap_index > b->applied || b->applied > b->last || b->commit > b->last ||
+        (RG_BUG(D9) && b->applied > b->commit)) {
         return "RG-2 at open: snapshot <= applied <= last and commit <= last do not hold";
     }
     if ((b->snap_index == 0) != (b->snap_term == 0)) {
@@ -202,13 +209,13 @@ enum fl_status raft_open(struct raft_env *env,
     g->term = g->durable_term = g->issued_term = g->soft_term = boot->term;
     g->vote = g->durable_vote = g->issued_vote = boot->vote;
     /* The stored commit may lag behind what the machine already has (D5, D9). */
-    g->commit = max3(boot->commit, boot->applied, boot->snap_index);
+    g->commit = RG_BUG(D5) ? boot->commit : max3(boot->commit, boot->applied, boot->snap_index);
     g->durable_commit = g->issued_commit = boot->commit;
     g->applied = g->applying = boot->applied;
     g->durable = g->issued = boot->last;
     g->verified = g->commit;
     fl_prng_seed(&g->prng, boot->seed);
-    g->quarantine = boot->term > 0 ? now + env->config.boot_quarantine_ticks : now;
+    g->quarantine = boot->term > 0 && !RG_BUG(R7) ? now + env->config.boot_quarantine_ticks : now;
     raft__restart_timer(g);
     env->groups++;
     *out = g;
@@ -227,7 +234,7 @@ void raft_close(struct raft_group *g)
     raft__release_out(g);
     raft__log_close(&g->log);
     free(g->conf_at);
-    free(g->reads);
+    raft__release_reads(g);
     free(g->lost);
     free(g->doubt);
     g->env->groups--;

@@ -43,7 +43,7 @@ enum fl_status raft_snapshot_status(struct raft_group *g, uint64_t now, raft_id 
 /* Nothing new in a snapshot at (term, index); FL_OK when there is. */
 static enum fl_status already_have(struct raft_group *g, raft_index index, raft_term term)
 {
-    if (index <= g->commit) {
+    if (index <= g->commit && !RG_BUG(N4)) {
         raft_term mine = raft__log_term(&g->log, index);
 
         if (mine != 0 && mine != term) {
@@ -51,8 +51,13 @@ static enum fl_status already_have(struct raft_group *g, raft_index index, raft_
         }
         return FL_STALE; /* N4, N15 */
     }
-    if (raft__log_matches(&g->log, index, term)) {
+    if (raft__log_matches(&g->log, index, term) && !RG_BUG(N4_TAIL)) {
         raft__commit_to(g, index); /* a snapshot holds committed entries only: keep the tail (N4) */
+        return FL_STALE;
+    }
+    if (index <= g->verified && !RG_BUG(N4_TAIL)) {
+        /* The leader of this term showed us another entry there, and has all that is committed. */
+        raft__freeze(g, "RG-7: a snapshot contradicts its leader's own log");
         return FL_STALE;
     }
     return FL_OK;
@@ -99,7 +104,8 @@ enum fl_status raft_snapshot_staged(struct raft_group *g,
         raft__settle_doubt(g);
         g->snap_unissued = true;
         g->snap_installing = true;
-        raft__switch_conf(g, conf); /* the newest of snapshot and log: the log is gone (N3) */
+        /* The newest of snapshot and log: the log is gone (N3). */
+        RG_BUG(N1) ? (void)0 : raft__switch_conf(g, conf);
     }
     if (g->leader == from && g->leader != 0 && g->why == NULL) {
         raft__owe_ack(g, g->commit);

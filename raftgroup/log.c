@@ -3,6 +3,7 @@
 
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
+#include "raftgroup/bugs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,14 +85,15 @@ bool raft__log_matches(const struct raft_log *log, raft_index index, raft_term t
 
 raft_term raft__log_last_term(const struct raft_log *log)
 {
-    return log->nruns > 0 ? log->runs[log->nruns - 1].term : log->snap_term;
+    return log->nruns > 0 ? log->runs[log->nruns - 1].term : RG_BUG(E7) ? 0 : log->snap_term;
 }
 
 bool raft__log_up_to_date(const struct raft_log *log, raft_term term, raft_index index)
 {
     raft_term mine = raft__log_last_term(log);
 
-    return term > mine || (term == mine && index >= log->last);
+    return (term > mine && !RG_BUG(E6)) ||
+           ((term == mine || RG_BUG(E6)) && index >= log->last + RG_BUG(E6_EQUAL));
 }
 
 raft_index raft__log_find_by_term(const struct raft_log *log,

@@ -151,7 +151,7 @@ static enum fl_status check_change(const struct raft_group *g, const struct raft
     if (!well_formed(changes)) {
         return FL_CONF_INVALID;
     }
-    if (g->pending_conf > g->applied) {
+    if (g->pending_conf > g->applied && !RG_BUG(M2_PENDING)) {
         return FL_CONF_PENDING; /* one at a time (M2, M3) */
     }
     if (g->conf.out != 0 && !raft__conf_is_leave(changes)) {
@@ -198,7 +198,8 @@ void raft__maybe_leave_joint(struct raft_group *g)
 {
     /* Once: the entry becomes the pending change itself. After a transfer or an election it is
      * tried again by whoever leads then (M11). */
-    if (g->role == RAFT_LEADER && g->conf.autoleave && g->pending_conf <= g->applied &&
+    if (g->role == RAFT_LEADER && g->conf.autoleave &&
+        (RG_BUG(M11) ? g->pending_conf == g->applied : g->pending_conf <= g->applied) &&
         raft__may_propose(g) == FL_OK && raft__own_term_committed(g)) {
         raft__append_made(g, RAFT_ENT_CONF);
         raft__conf_note(g, g->log.last);

@@ -3,6 +3,7 @@
 
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
+#include "raftgroup/bugs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static void ring_reset(struct raft_progress *p)
 {
     p->start = 0;
     p->count = 0;
-    p->inflight_bytes = 0;
+    p->inflight_bytes = RG_BUG(C20) ? p->inflight_bytes : 0;
 }
 
 static void enter(struct raft_progress *p, enum raft_peer_state state)
@@ -127,7 +128,7 @@ void raft__progress_sent(struct raft_progress *p,
 
 bool raft__progress_ack(struct raft_progress *p, raft_index index)
 {
-    if (index <= p->match) {
+    if (index <= p->match && !RG_BUG(C6)) {
         return false;
     }
     p->match = index;
@@ -160,7 +161,7 @@ bool raft__progress_reject(struct raft_progress *p, raft_index index, raft_index
             return false;
         }
         next = index < hint + 1 ? index : hint + 1;
-        next = next > p->match + 1 ? next : p->match + 1;
+        next = next > p->match + 1 || RG_BUG(C7) ? next : p->match + 1;
         p->paused = false;
     }
     p->next = next;

@@ -1,6 +1,8 @@
 /* Majority arithmetic. */
 #include "raftgroup/quorum.h"
 
+#include "raftgroup/bugs.h"
+
 static unsigned count(raft_mask mask)
 {
     return (unsigned)__builtin_popcount(mask);
@@ -28,20 +30,21 @@ static uint64_t half_value(raft_mask voters, const uint64_t value[RAFT_MEMBERS_M
         sorted[at] = value[slot];
         n++;
     }
-    return sorted[n / 2];
+    return sorted[RG_BUG(C16) ? (n - 1) / 2 : n / 2];
 }
 
 uint64_t raft__quorum_value(const struct raft_conf *conf, const uint64_t value[RAFT_MEMBERS_MAX])
 {
-    uint64_t in = half_value(conf->in, value);
-    uint64_t out = half_value(conf->out, value);
+    raft_mask learners = RG_BUG(C17) ? conf->learners : 0;
+    uint64_t in = half_value(conf->in | learners, value);
+    uint64_t out = half_value(RG_BUG(M10) ? 0 : conf->out, value);
 
     return in < out ? in : out;
 }
 
 static enum raft_vote_result half_vote(raft_mask voters, raft_mask yes, raft_mask no)
 {
-    unsigned need = count(voters) / 2 + 1;
+    unsigned need = (count(voters) - RG_BUG(C16_VOTE)) / 2 + 1;
 
     if (voters == 0 || count(voters & yes) >= need) {
         return RAFT_VOTE_WON;
@@ -52,7 +55,7 @@ static enum raft_vote_result half_vote(raft_mask voters, raft_mask yes, raft_mas
 enum raft_vote_result raft__quorum_vote(const struct raft_conf *conf, raft_mask yes, raft_mask no)
 {
     enum raft_vote_result in = half_vote(conf->in, yes, no);
-    enum raft_vote_result out = half_vote(conf->out, yes, no);
+    enum raft_vote_result out = half_vote(RG_BUG(M10_VOTE) ? 0 : conf->out, yes, no);
 
     if (in == RAFT_VOTE_LOST || out == RAFT_VOTE_LOST) {
         return RAFT_VOTE_LOST;

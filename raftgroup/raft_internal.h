@@ -13,6 +13,7 @@
 
 #include "raftgroup/base/assert.h"
 #include "raftgroup/base/prng.h"
+#include "raftgroup/bugs.h"
 #include "raftgroup/conf.h"
 #include "raftgroup/log.h"
 #include "raftgroup/progress.h"
@@ -23,6 +24,9 @@
 #define RAFT_VALUE_MAX ((uint64_t)1 << 62)
 
 enum { RAFT_APP_ENTS_MAX = 1 << 20 };
+
+/* Blocks kept for the next reads: enough for a busy loop, little beside 100 000 groups. */
+enum { RAFT_FREE_READS_MAX = 64 };
 
 struct raft_out { /* responses waiting for a ready; a block of the env's pool */
     struct raft_out *next_free;
@@ -49,7 +53,8 @@ struct raft_pending_read {
     uint8_t state;    /* enum raft_read_state */
 };
 
-struct raft_reads { /* heap, only while reads wait */
+struct raft_reads { /* only while reads wait; a block of the env's pool */
+    struct raft_reads *next_free;
     uint32_t n;
     struct raft_pending_read r[RAFT_READS_MAX];
 };
@@ -67,7 +72,9 @@ struct raft_env {
     struct raft_ops ops;
     struct raft_stats stats;
     struct raft_window window;
-    struct raft_out *free_out;   /* pool of blocks */
+    struct raft_out *free_out; /* pool of blocks */
+    struct raft_reads *free_reads;
+    uint32_t nfree_reads;        /* at most RAFT_FREE_READS_MAX */
     struct raft_group *ready_of; /* between raft_ready_get and raft_ready_done */
     struct raft_msg *msgs;       /* scratch of one ready, as are all below */
     size_t msgs_capacity;
@@ -258,6 +265,8 @@ void raft__tick_follower(struct raft_group *g);
 void raft__check_quorum(struct raft_group *g);
 /* Commit point of another member, proven by its term (M5). */
 void raft__learn_commit(struct raft_group *g, raft_index commit, raft_term commit_term);
+/* The commit point in a (pre-)vote or its answer, of whatever term (M5). */
+void raft__learn_from_vote(struct raft_group *g, const struct raft_msg *m);
 
 /* ---- replicate.c ---- */
 
@@ -306,6 +315,8 @@ void raft__reads_send_forward(struct raft_group *g);
 void raft__reads_expire(struct raft_group *g);
 uint64_t raft__reads_deadline(const struct raft_group *g);
 bool raft__reads_have_ready(const struct raft_group *g);
+/* Gives the block of waiting reads back. */
+void raft__release_reads(struct raft_group *g);
 void raft__reads_take_ready(struct raft_group *g);
 void raft__handle_read(struct raft_group *g, const struct raft_msg *m);
 void raft__handle_read_answer(struct raft_group *g, const struct raft_msg *m);

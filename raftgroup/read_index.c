@@ -64,8 +64,8 @@ static bool alone(const struct raft_group *g)
 /* Takes r as far as it gets now; true when it left the list. */
 static bool advance_one(struct raft_group *g, struct raft_pending_read *r, uint64_t confirmed)
 {
-    if (r->state == RAFT_READ_TERM && raft__own_term_committed(g)) {
-        r->index = g->commit;
+    if (r->state == RAFT_READ_TERM && (RG_BUG(R1) || raft__own_term_committed(g))) {
+        r->index = RG_BUG(R3) ? g->applied : g->commit;
         r->state = RAFT_READ_NEW;
     }
     if (r->state == RAFT_READ_NEW && (lease_suffices(g) || alone(g))) {
@@ -106,7 +106,7 @@ void raft__reads_fail(struct raft_group *g)
         struct raft_pending_read *r = &g->reads->r[i];
         bool ended = r->state == RAFT_READ_DONE || r->state == RAFT_READ_FAILED;
 
-        if (ended || !finish(g, r, false)) {
+        if (ended || !(RG_BUG(R4_SILENT) || finish(g, r, RG_BUG(R4)))) {
             g->reads->r[kept++] = *r;
         }
     }
@@ -115,13 +115,39 @@ void raft__reads_fail(struct raft_group *g)
     }
 }
 
+static struct raft_reads *take_block(struct raft_env *env)
+{
+    struct raft_reads *block = env->free_reads;
+
+    if (block == NULL) {
+        return fl_xmalloc(sizeof(*block));
+    }
+    env->free_reads = block->next_free;
+    env->nfree_reads--;
+    return block;
+}
+
+void raft__release_reads(struct raft_group *g)
+{
+    struct raft_env *env = g->env;
+
+    if (g->reads != NULL && env->nfree_reads < RAFT_FREE_READS_MAX) {
+        g->reads->next_free = env->free_reads;
+        env->free_reads = g->reads;
+        env->nfree_reads++;
+    } else {
+        free(g->reads);
+    }
+    g->reads = NULL;
+}
+
 /* Room for one more, or NULL. */
 static struct raft_pending_read *add(struct raft_group *g, uint64_t ctx, raft_id from)
 {
     struct raft_pending_read *r;
 
     if (g->reads == NULL) {
-        g->reads = fl_xmalloc(sizeof(*g->reads));
+        g->reads = take_block(g->env);
         g->reads->n = 0;
     }
     if (g->reads->n == RAFT_READS_MAX) {
@@ -147,7 +173,7 @@ static bool add_at_leader(struct raft_group *g, uint64_t ctx, raft_id from)
 
 static bool refuses_reads(const struct raft_group *g)
 {
-    return g->transferee != 0 && !raft__parity(g, RAFT_PARITY_TRANSFER_READS); /* R5 */
+    return g->transferee != 0 && !raft__parity(g, RAFT_PARITY_TRANSFER_READS) && !RG_BUG(R5);
 }
 
 enum fl_status raft_read_index(struct raft_group *g, uint64_t now, uint64_t ctx)
@@ -208,7 +234,7 @@ void raft__reads_start_round(struct raft_group *g)
         struct raft_pending_read *r = &g->reads->r[i];
 
         if (r->state == RAFT_READ_NEW) {
-            g->round += begun ? 0 : 1;
+            g->round += begun || RG_BUG(R2) ? 0 : 1;
             begun = true;
             r->round = g->round;
             r->state = RAFT_READ_ROUND;
@@ -286,8 +312,7 @@ void raft__reads_take_ready(struct raft_group *g)
     if (g->reads != NULL) {
         g->reads->n = kept;
         if (kept == 0) {
-            free(g->reads);
-            g->reads = NULL;
+            raft__release_reads(g);
         }
     }
 }
@@ -300,8 +325,8 @@ uint64_t raft_lease_until(const struct raft_group *g)
     uint64_t stamps[RAFT_MEMBERS_MAX] = {0};
     uint64_t heard;
 
-    if (!config->lease_reads || g->role != RAFT_LEADER || g->why != NULL || g->transferee != 0 ||
-        g->lease_void || !raft__own_term_committed(g)) {
+    if (!config->lease_reads || g->role != RAFT_LEADER || g->why != NULL ||
+        (!RG_BUG(R5) && (g->transferee != 0 || g->lease_void)) || !raft__own_term_committed(g)) {
         return 0;
     }
     for (int i = 0; i < g->conf.n; i++) {

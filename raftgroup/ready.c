@@ -68,12 +68,12 @@ static bool out_ready(const struct raft_group *g)
 
 static bool grant_ready(const struct raft_group *g)
 {
-    return g->grant_owed && term_is_durable(g) && g->durable_vote == g->vote;
+    return g->grant_owed && (RG_BUG(E2) || (term_is_durable(g) && g->durable_vote == g->vote));
 }
 
 static bool votes_ready(const struct raft_group *g)
 {
-    return g->votes_due && (g->role == RAFT_PRECANDIDATE || g->self_voted);
+    return g->votes_due && (RG_BUG(E26) || g->role == RAFT_PRECANDIDATE || g->self_voted);
 }
 
 static void send_votes(struct raft_group *g)
@@ -260,7 +260,7 @@ void raft_persist_failed(struct raft_group *g, uint64_t seq)
  */
 static raft_index apply_end(const struct raft_group *g)
 {
-    raft_index end = g->commit < g->durable ? g->commit : g->durable;
+    raft_index end = RG_BUG(C18_APPLY) || g->commit < g->durable ? g->commit : g->durable;
     raft_index window = g->applied + raft__config(g)->max_apply_ents;
 
     if (g->snap_installing) {
@@ -285,7 +285,7 @@ enum fl_status raft_applied(struct raft_group *g, uint64_t now, raft_index upto,
         return FL_FROZEN;
     }
     g->applied = upto;
-    g->uncommitted -= bytes < g->uncommitted ? bytes : g->uncommitted; /* C21 */
+    g->uncommitted -= RG_BUG(C21) ? 0 : bytes < g->uncommitted ? bytes : g->uncommitted; /* C21 */
     raft__maybe_leave_joint(g);
     return raft__leave(g, FL_OK);
 }

@@ -5,7 +5,7 @@
 
 void raft__commit_to(struct raft_group *g, raft_index commit)
 {
-    if (commit <= g->commit) {
+    if (commit <= g->commit && !RG_BUG(C4)) {
         return; /* never back, whatever arrives (C4) */
     }
     if (commit > g->log.last) {
@@ -26,11 +26,13 @@ bool raft__maybe_commit(struct raft_group *g)
     for (int i = 0; i < g->conf.n; i++) {
         /* The own copy counts when it is durable, like everybody else's (C18). */
         match[i] = g->conf.id[i] == g->self ? g->durable : g->peers[i].match;
+        match[i] = RG_BUG(C18) && g->conf.id[i] == g->self ? g->log.last : match[i];
     }
     commit = raft__quorum_value(&g->conf, match);
     /* Only entries of the own term commit by counting (thesis 3.6.2, C1); terms never fall along
      * the log, so nothing below could commit either (C2). */
-    if (commit == UINT64_MAX || commit <= g->commit || raft__log_term(&g->log, commit) != g->term) {
+    if (commit == UINT64_MAX || commit <= g->commit ||
+        (raft__log_term(&g->log, commit) != g->term && !RG_BUG(C1))) {
         return false;
     }
     raft__commit_to(g, commit);
@@ -91,7 +93,7 @@ enum fl_status raft_propose(struct raft_group *g,
         status = FL_QUOTA;
     }
     if (status == FL_OK) {
-        raft__wake(g);
+        RG_BUG(Q1) ? (void)0 : raft__wake(g);
         *first = g->log.last + 1;
         *term = g->term;
         raft__append_own(g, n, bytes);
@@ -115,7 +117,7 @@ static bool send_append(struct raft_group *g, int slot)
     if (raft__progress_is_paused(p)) {
         return false;
     }
-    if (prev < g->log.snap_index) {
+    if (prev < g->log.snap_index && !RG_BUG(C12)) {
         raft__offer_snapshot(g, slot); /* its next entry is gone (C12, N10) */
         return false;
     }
@@ -163,6 +165,8 @@ void raft__send_beats(struct raft_group *g)
     for (int i = 0; i < g->conf.n; i++) {
         raft_index commit = g->peers[i].match < g->commit ? g->peers[i].match : g->commit;
 
+        commit = RG_BUG(C3_BEAT) ? g->commit : commit;
+
         if (g->conf.id[i] == g->self) {
             continue;
         }
@@ -195,7 +199,7 @@ void raft__owe_ack(struct raft_group *g, raft_index index)
 
 bool raft__ack_ready(const struct raft_group *g, raft_index *index)
 {
-    *index = g->durable < g->verified ? g->durable : g->verified;
+    *index = g->durable < g->verified && !RG_BUG(E2_ACK) ? g->durable : g->verified;
     return g->ack_owed && g->leader != 0 && g->role == RAFT_FOLLOWER &&
            g->durable_term == g->term && (*index >= g->ack_want || *index > g->acked);
 }
@@ -241,7 +245,7 @@ static uint32_t first_new(const struct raft_group *g,
                           const struct raft_ent *e,
                           uint32_t i)
 {
-    while (i < m->nents && raft__log_matches(&g->log, m->index + 1 + i, e[i].term)) {
+    while (!RG_BUG(C9) && i < m->nents && raft__log_matches(&g->log, m->index + 1 + i, e[i].term)) {
         i++;
     }
     return i;
@@ -272,7 +276,7 @@ void raft__handle_append(struct raft_group *g,
     uint32_t at;
 
     raft__follow(g, m->from);
-    if (m->index < g->commit) {
+    if (m->index < g->commit && !RG_BUG(C10)) {
         at = skip_committed(g, m, ents);
         end = end > g->commit ? end : g->commit;
     } else if (!raft__log_matches(&g->log, m->index, m->log_term)) {
@@ -295,8 +299,9 @@ void raft__handle_append(struct raft_group *g,
         }
     }
     if (g->why == NULL) {
-        raft__owe_ack(g, end);
+        raft__owe_ack(g, RG_BUG(C5) ? g->log.last : end);
         /* Never beyond what this very message proved equal (C3). */
+        end = RG_BUG(C3) ? g->log.last : end;
         raft__commit_to(g, m->commit < end ? m->commit : end);
     }
 }
@@ -332,6 +337,7 @@ static void append_refused(struct raft_group *g, const struct raft_msg *m, struc
     if (m->log_term != 0) {
         hint = raft__log_find_by_term(&g->log, m->x, m->log_term, &unused);
     }
+    (void)(RG_BUG(C8) && hint <= g->log.last && raft__progress_ack(p, hint));
     if (raft__progress_reject(p, m->index, hint)) {
         if (p->state == RAFT_REPLICATE) {
             raft__progress_become_probe(p);
@@ -390,9 +396,9 @@ void raft__handle_beat_answer(struct raft_group *g, const struct raft_msg *m, in
         return;
     }
     g->active |= raft__conf_bit(slot);
-    p->paused = false; /* whatever was in flight may be lost: one message may try (C19) */
+    p->paused = RG_BUG(C19) ? p->paused : false; /* what was in flight may be lost: try one (C19) */
     p->round = m->x > p->round ? m->x : p->round;
-    p->stamp = m->stamp > p->stamp ? m->stamp : p->stamp;
+    p->stamp = RG_BUG(R6) ? g->now : m->stamp > p->stamp ? m->stamp : p->stamp;
     if (p->match < g->log.last || p->state == RAFT_PROBE) {
         p->owed = true;
         g->send_due = true;

@@ -41,7 +41,7 @@ static void drop_peers(struct raft_group *g)
 /* What every change of role or term forgets. The vote stays when the term stays (E21). */
 static void reset(struct raft_group *g, raft_term term)
 {
-    if (term != g->term) {
+    if (term != g->term || RG_BUG(E21)) {
         g->term = term;
         g->vote = 0;
         g->grant_owed = false;
@@ -53,11 +53,11 @@ static void reset(struct raft_group *g, raft_term term)
     raft__reads_fail(g);
     drop_peers(g);
     raft__restart_timer(g);
-    g->leader = 0; /* cleared in the same moment the role changes (P5) */
+    g->leader = RG_BUG(P5) ? g->leader : 0; /* cleared in the same moment the role changes (P5) */
     g->yes = 0;
     g->no = 0;
     g->active = 0;
-    g->transferee = 0;
+    g->transferee = RG_BUG(T3) ? g->transferee : 0;
     g->pending_conf = 0;
     g->uncommitted = 0;
     g->votes_due = false;
@@ -91,7 +91,7 @@ void raft__become_precandidate(struct raft_group *g)
     raft__reads_fail(g);
     draw_timeout(g);
     g->role = RAFT_PRECANDIDATE;
-    g->leader = 0; /* or nobody could be elected under stickiness (E13) */
+    g->leader = RG_BUG(E13) ? g->leader : 0; /* or nobody is elected under stickiness (E13) */
     g->yes = raft__self_bit(g);
     g->no = 0;
     g->votes_due = true;
@@ -121,11 +121,12 @@ void raft__become_leader(struct raft_group *g)
         raft__progress_init(&g->peers[i], 0, g->log.last + 1);
     }
     /* Conservative: any earlier entry may be a change of membership; nothing is scanned (P6). */
-    g->pending_conf = g->log.last;
+    g->pending_conf = RG_BUG(M2_LEADER) ? 0 : g->log.last;
     g->next_beat =
         (g->now / raft__config(g)->heartbeat_ticks + 1) * raft__config(g)->heartbeat_ticks;
     g->env->stats.elections_won++;
-    raft__append_made(g, RAFT_ENT_NOOP); /* thesis 6.4: learn what is committed (R1) */
+    /* Thesis 6.4: learn what is committed (R1). */
+    RG_BUG(D10) ? (void)0 : raft__append_made(g, RAFT_ENT_NOOP);
 }
 
 void raft__follow(struct raft_group *g, raft_id leader)

@@ -61,6 +61,11 @@ static bool is_vote_request(const struct raft_msg *m)
     return m->type == RAFT_M_VOTE || m->type == RAFT_M_PREVOTE;
 }
 
+static bool is_vote_answer(const struct raft_msg *m)
+{
+    return m->type == RAFT_M_VOTER || m->type == RAFT_M_PREVOTER;
+}
+
 /* A message of a newer term; false = ignored. */
 static bool meet_newer_term(struct raft_group *g, const struct raft_msg *m)
 {
@@ -70,7 +75,7 @@ static bool meet_newer_term(struct raft_group *g, const struct raft_msg *m)
     if (m->type == RAFT_M_PREVOTE) {
         return true; /* nobody's term changes because of a question */
     }
-    if (m->type == RAFT_M_PREVOTER && (m->flags & RAFT_F_REJECT) == 0) {
+    if (m->type == RAFT_M_PREVOTER && (RG_BUG(E14) || (m->flags & RAFT_F_REJECT) == 0)) {
         return true; /* it repeats the term we asked about */
     }
     raft__become_follower(g, m->term, speaks_for_leader(m) ? m->from : 0);
@@ -82,10 +87,16 @@ static void meet_older_term(struct raft_group *g, const struct raft_msg *m)
 {
     const struct raft_config *config = raft__config(g);
 
+    /* What is committed stays so in every term. A voter that became a learner may be the only one
+     * to know, and refuses everybody whose log is shorter than its own (M5). */
+    if (is_vote_request(m) || is_vote_answer(m)) {
+        raft__learn_from_vote(g, m);
+    }
     if (m->type == RAFT_M_READ) {
         raft__handle_read(g, m); /* a question has no term; its answer tells ours (R4) */
-    } else if (speaks_for_leader(m) && (config->check_quorum || config->pre_vote ||
-                                        !raft__parity(g, RAFT_PARITY_OLD_LEADER))) {
+    } else if (!RG_BUG(E17) && speaks_for_leader(m) &&
+               (config->check_quorum || config->pre_vote ||
+                !raft__parity(g, RAFT_PARITY_OLD_LEADER))) {
         raft__answer_old_leader(g, m); /* frees a stranded peer: the old leader steps down (E17) */
     } else if (m->type == RAFT_M_PREVOTE) {
         /* A cohort of low terms must learn of ours, or loops (E12, E14). */
@@ -213,7 +224,7 @@ enum fl_status raft_step(struct raft_group *g,
     if (m->type == RAFT_M_READR) {
         raft__handle_read_answer(g, m); /* before its term may fail what waits for it */
     }
-    if (m->term < g->term) {
+    if (m->term < g->term && !(RG_BUG(E3) && m->type == RAFT_M_VOTER)) {
         meet_older_term(g, m);
         return raft__leave(g, m->type == RAFT_M_SNAP ? FL_STALE : FL_OK);
     }

@@ -100,19 +100,19 @@ void raft__truncate(struct raft_group *g, raft_index from)
         raft__freeze(g, "RG-7: the leader of a term changed its own log");
         return;
     }
-    take_back(g, from, false);
+    take_back(g, from, RG_BUG(P3));
     unmake_from(g, from);
-    raft__conf_forget_from(g, from);
+    RG_BUG(M6) ? (void)0 : raft__conf_forget_from(g, from);
     for (uint64_t seq = g->seq_acked + 1; seq <= g->seq; seq++) {
         struct raft_record *record = &g->ring[seq % RAFT_PERSIST_DEPTH];
 
-        record->hi = at_most(record->hi, from - 1);
+        record->hi = RG_BUG(D1) ? record->hi : at_most(record->hi, from - 1);
     }
     if (from <= g->issued) {
-        g->trunc_from = g->trunc_from == 0 ? from : at_most(g->trunc_from, from);
+        g->trunc_from = RG_BUG(D7) ? 0 : g->trunc_from == 0 ? from : at_most(g->trunc_from, from);
         g->issued = from - 1;
     }
-    g->durable = at_most(g->durable, from - 1);
+    g->durable = RG_BUG(D2) ? g->durable : at_most(g->durable, from - 1);
     g->ack_want = at_most(g->ack_want, from - 1);
     raft__log_truncate(&g->log, from);
 }
@@ -123,7 +123,7 @@ void raft__replace_log(struct raft_group *g, raft_index index, raft_term term)
      * it may have been: of that nothing is said. */
     take_back(g, index + 1, true);
     unmake_from(g, 0);
-    raft__conf_forget_from(g, 0);
+    RG_BUG(N3) ? (void)0 : raft__conf_forget_from(g, 0);
     for (uint64_t seq = g->seq_acked + 1; seq <= g->seq; seq++) {
         g->ring[seq % RAFT_PERSIST_DEPTH].hi = 0;
     }

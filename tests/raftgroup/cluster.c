@@ -252,6 +252,8 @@ static void close_volatile(struct sim_node *n)
     n->nasked = 0;
     n->fetching = 0;
     n->led = 0;
+    n->term = 0;
+    n->commit = 0;
 }
 
 void sim_restart(struct sim_node *n, unsigned survived)

@@ -10,6 +10,8 @@
  *   leader completeness      a new leader holds every entry any machine ever applied
  *   committed immutability   index -> (term, payload) never changes once applied anywhere
  *   log matching             sim_check_logs: same index and term => same prefix
+ *   nothing goes back        term and commit of a core, match within one leadership
+ *   acks hold                what was acknowledged stays on the disk until a newer term takes it
  *   no promise before fsync  every VOTE, grant and success ack that leaves is compared with the
  * disk linearizable reads       a confirmed read index is >= every commit known anywhere when it
  * was asked lost proposals           what was reported lost is never applied RG-1..RG-n the cores
@@ -23,6 +25,7 @@
 enum {
     SIM_NODES_MAX = 12,
     SIM_TEXT_MAX = 48,
+    SIM_DELIVERIES_MAX = 200000, /* until nothing moves any more */
     SIM_M_PROP = 100 /* packet type of a forwarded proposal: the shell's business, not the core's */
 };
 
@@ -97,7 +100,12 @@ struct sim_node {
     size_t answers_capacity;
     raft_mask fetching; /* bit id: payloads asked for */
     raft_term led;      /* last term this node was seen leading */
-    unsigned cold;      /* 1 in `cold` look-ups misses the cache; 0 = never */
+    raft_term term;     /* highest seen since it was opened */
+    raft_index commit;
+    raft_index match[SIM_NODES_MAX + 1]; /* while leading, by peer */
+    raft_term acked_term;                /* newest term it acknowledged entries in .. */
+    raft_index acked;                    /* .. and how far */
+    unsigned cold;                       /* 1 in `cold` look-ups misses the cache; 0 = never */
     bool check_disabled;
 };
 

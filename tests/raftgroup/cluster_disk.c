@@ -231,6 +231,14 @@ void sim__write_record(struct sim_node *n, struct sim_record *r)
     d->term = r->p.term;
     d->vote = r->p.vote;
     d->commit = r->p.commit;
+    if (d->term == n->acked_term && d->last < n->acked) {
+        sim_violate(n->cluster,
+                    "node %d acknowledged %d in term %d and keeps %d",
+                    (int)n->id,
+                    (int)n->acked,
+                    (int)d->term,
+                    (int)d->last);
+    }
 }
 
 void sim__record_free(struct sim_record *r)

@@ -230,6 +230,7 @@ void sim_deliver(struct sim_cluster *c, struct sim_packet *p)
 void sim_stabilize(struct sim_cluster *c)
 {
     bool moved = true;
+    unsigned delivered = 0;
 
     while (moved && c->violation[0] == '\0') {
         moved = false;
@@ -239,6 +240,9 @@ void sim_stabilize(struct sim_cluster *c)
         while (c->npackets > 0 && c->violation[0] == '\0') {
             sim_deliver(c, sim_unlink(c, 0));
             moved = true;
+            if (++delivered == SIM_DELIVERIES_MAX) {
+                sim_violate(c, "messages never end");
+            }
         }
     }
 }

@@ -109,6 +109,35 @@ static void check_new_leader(struct sim_node *n, const struct raft_status *s)
     }
 }
 
+static void check_match(struct sim_node *n)
+{
+    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    uint32_t count = raft_peers_get(n->group, peers, RAFT_MEMBERS_MAX);
+
+    for (uint32_t i = 0; i < count; i++) {
+        raft_index *match = &n->match[peers[i].id];
+
+        if (peers[i].match < *match && peers[i].id != n->id) {
+            sim_violate(n->cluster,
+                        "match of %d at leader %d goes back from %d to %d",
+                        (int)peers[i].id,
+                        (int)n->id,
+                        (int)*match,
+                        (int)peers[i].match);
+        }
+        *match = peers[i].match;
+    }
+}
+
+static void check_monotonic(struct sim_node *n, const struct raft_status *s)
+{
+    if (s->term < n->term || s->commit < n->commit) {
+        sim_violate(n->cluster, "term or commit of node %d goes back", (int)n->id);
+    }
+    n->term = s->term;
+    n->commit = s->commit;
+}
+
 /* Looks at a core after every input. */
 void sim__observe(struct sim_node *n)
 {
@@ -116,6 +145,7 @@ void sim__observe(struct sim_node *n)
 
     n->cluster->events++;
     raft_status_get(n->group, &s);
+    check_monotonic(n, &s);
     if (s.commit > n->cluster->commit_hi) {
         n->cluster->commit_hi = s.commit;
     }
@@ -123,8 +153,10 @@ void sim__observe(struct sim_node *n)
         note_leader(n, s.term);
         if (n->led != s.term) {
             n->led = s.term;
+            memset(n->match, 0, sizeof(n->match));
             check_new_leader(n, &s);
         }
+        check_match(n);
     }
 }
 
@@ -147,6 +179,10 @@ void sim__check_promise(struct sim_node *n, const struct raft_msg *m)
         ok = d->term == m->term;
     } else if (m->type == RAFT_M_HBR || m->type == RAFT_M_APPR || m->type == RAFT_M_VOTER) {
         ok = d->term >= m->term; /* may have been queued in a term that is over */
+    }
+    if (m->type == RAFT_M_APPR && (m->flags & RAFT_F_REJECT) == 0) {
+        n->acked = n->acked_term == m->term && n->acked > m->index ? n->acked : m->index;
+        n->acked_term = m->term;
     }
     if (!ok) {
         sim_violate(n->cluster,
@@ -177,7 +213,7 @@ static void check_pair(struct sim_cluster *c, const struct sim_node *a, const st
         const struct sim_entry *eb = sim__log_get(&b->cache, i);
 
         same = same || equal;
-        if (same && (!equal || strcmp(ea->text, eb->text) != 0)) {
+        if (same && (!equal || ea == NULL || eb == NULL || strcmp(ea->text, eb->text) != 0)) {
             sim_violate(c,
                         "logs of %d and %d differ below a common entry at %d",
                         (int)a->id,
@@ -190,7 +226,7 @@ static void check_pair(struct sim_cluster *c, const struct sim_node *a, const st
 void sim_check_logs(struct sim_cluster *c)
 {
     for (unsigned i = 1; i <= c->nnodes; i++) {
-        for (unsigned k = 1; k < i; k++) {
+        for (unsigned k = 1; k < i && c->violation[0] == '\0'; k++) {
             check_pair(c, &c->node[i], &c->node[k]);
         }
     }
