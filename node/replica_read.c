@@ -259,6 +259,9 @@ static void dispatch(struct node_replica *replica, struct node_op *op)
         job->at.revision = op->read.revision;
     }
     job->now = op->at_revision;
+    /* What is applied counts as seen: a write at or below R may have left the list of those in
+     * flight since the round began, and is behind the round's index (OR-9). */
+    op->index = op->index > replica->applied ? op->index : replica->applied;
     fl_list_remove(&op->link);
     node_wheel_cancel(&host->wheel, &op->timer.timer);
     op->state = NODE_OP_READING;

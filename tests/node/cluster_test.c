@@ -423,6 +423,88 @@ static void test_revisions_are_one_order(void **state)
     cluster_destroy(cluster);
 }
 
+#define SNAPSHOT_THREADS 6
+#define SNAPSHOT_TURNS   600
+/* So seldom that no reader has had to wait for rows lately when a write comes. */
+#define SNAPSHOT_WRITES_EVERY 30
+
+/* A thread that reads two keys in turn, and writes them now and then. */
+struct snapshots {
+    pthread_t thread;
+    struct cluster *cluster;
+    unsigned number;
+    bool failed;
+    uint64_t written[SNAPSHOT_TURNS]; /* revisions of writes, 0: none in this turn */
+    uint64_t read[SNAPSHOT_TURNS];    /* R of a read, 0: none */
+    uint64_t found[SNAPSHOT_TURNS];   /* .. and the modification revision it found */
+};
+
+static const char *snapshot_key(unsigned turn)
+{
+    return cluster_keys[turn % 2 == 0 ? 1 : 6];
+}
+
+static void *write_and_read(void *argument)
+{
+    struct snapshots *s = argument;
+    struct node *node = s->cluster->nodes[s->number % 3].node;
+
+    for (unsigned i = 0; i < SNAPSHOT_TURNS; i++) {
+        bool reads = (i + 5 * s->number) % SNAPSHOT_WRITES_EVERY != 0;
+        struct outcome o = reads ? get(node, snapshot_key(i)) : put(node, snapshot_key(i), "x");
+
+        s->failed = s->failed || o.status != FL_OK;
+        s->written[i] = reads ? 0 : o.revision;
+        s->read[i] = reads ? o.revision : 0;
+        s->found[i] = o.mod;
+    }
+    return NULL;
+}
+
+/* The newest write of the key of turn `turn` at or below `revision`, 0: none. */
+static uint64_t newest_write(const struct snapshots *all, unsigned turn, uint64_t revision)
+{
+    uint64_t newest = 0;
+
+    for (unsigned w = 0; w < SNAPSHOT_THREADS; w++) {
+        for (unsigned i = turn % 2; i < SNAPSHOT_TURNS; i += 2) {
+            uint64_t r = all[w].written[i];
+
+            newest = r <= revision && r > newest ? r : newest;
+        }
+    }
+    return newest;
+}
+
+/* Goal: a read that answers with revision R shows every write at or below R, also one that was in
+ * flight, applied, or waiting in the batch of an apply thread when R was given (OR-9, ND-11).
+ * Method: threads read two keys of different ranges through all nodes, and write now and then; in
+ * the end every read is compared with all the writes. */
+static void test_reads_hold_all_below_their_revision(void **state)
+{
+    static struct snapshots all[SNAPSHOT_THREADS];
+    struct cluster *cluster;
+
+    (void)state;
+    cluster = cluster_create(&(struct cluster_options){.nodes = 3, .ranges = 8});
+    for (unsigned i = 0; i < SNAPSHOT_THREADS; i++) {
+        all[i] = (struct snapshots){.cluster = cluster, .number = i};
+        assert_int_equal(pthread_create(&all[i].thread, NULL, write_and_read, &all[i]), 0);
+    }
+    for (unsigned i = 0; i < SNAPSHOT_THREADS; i++) {
+        (void)pthread_join(all[i].thread, NULL);
+        assert_false(all[i].failed);
+    }
+    for (unsigned i = 0; i < SNAPSHOT_THREADS; i++) {
+        for (unsigned k = 0; k < SNAPSHOT_TURNS; k++) {
+            if (all[i].read[k] != 0) {
+                assert_int_equal(all[i].found[k], newest_write(all, k, all[i].read[k]));
+            }
+        }
+    }
+    cluster_destroy(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_counter),
         cmocka_unit_test(test_counter_over_ranges),
         cmocka_unit_test(test_revisions_are_one_order),
+        cmocka_unit_test(test_reads_hold_all_below_their_revision),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
