@@ -191,6 +191,7 @@ static void disk_or_machine(struct world *w)
         break;
     case 6:
         sim_restart(w->n, fuzz_below(&w->in, 4));
+        w->n->acked = 0; /* a leader that lies after a restart cannot be found out */
         break;
     default:
         w->n->now += fuzz_u8(&w->in);

@@ -114,6 +114,7 @@ static void start(struct run *run, const struct options *o)
 {
     pid_t pid;
 
+    run->seeds = o->world != NULL ? o->seeds : 0;
     run->errors = memfd_create("errors", 0);
     fl_assert(run->errors >= 0);
     (void)clock_gettime(CLOCK_MONOTONIC, &run->begun);
@@ -288,6 +289,10 @@ int main(int argc, char **argv)
 
     if (!parse(argc, argv, &o)) {
         (void)fprintf(stderr, "usage: mutants [--world PROGRAM] [--seeds N] [--jobs N] [ID...]\n");
+        return 2;
+    }
+    if (o.world != NULL && access(o.world, X_OK) != 0) {
+        (void)fprintf(stderr, "%s cannot be run\n", o.world);
         return 2;
     }
     fl_assert(runs != MAP_FAILED);

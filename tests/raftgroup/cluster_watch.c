@@ -113,20 +113,22 @@ static void check_match(struct sim_node *n)
 {
     struct raft_peer_status peers[RAFT_MEMBERS_MAX];
     uint32_t count = raft_peers_get(n->group, peers, RAFT_MEMBERS_MAX);
+    raft_index match[SIM_NODES_MAX + 1] = {0}; /* who leaves and comes back begins anew */
 
     for (uint32_t i = 0; i < count; i++) {
-        raft_index *match = &n->match[peers[i].id];
+        raft_id id = peers[i].id;
 
-        if (peers[i].match < *match && peers[i].id != n->id) {
+        if (peers[i].match < n->match[id] && id != n->id) {
             sim_violate(n->cluster,
                         "match of %d at leader %d goes back from %d to %d",
-                        (int)peers[i].id,
+                        (int)id,
                         (int)n->id,
-                        (int)*match,
+                        (int)n->match[id],
                         (int)peers[i].match);
         }
-        *match = peers[i].match;
+        match[id] = peers[i].match;
     }
+    memcpy(n->match, match, sizeof(match));
 }
 
 static void check_monotonic(struct sim_node *n, const struct raft_status *s)
