@@ -106,7 +106,8 @@ static void write_record(struct sim_world *w, struct sim_node *n, struct sim_rec
     sim_watch_record(w, r, record);
     if (p->snapshot) {
         sim_log_reset(&r->disk.log, p->snap_index, p->snap_term, record->image->chain);
-        r->disk.intent = 0;
+        /* Only its own: a newer snapshot may be in the machine already. */
+        r->disk.intent = r->disk.intent == p->snap_index ? 0 : r->disk.intent;
     }
     if (p->trunc_from != 0) {
         sim_log_cut(&r->disk.log, p->trunc_from);
