@@ -280,8 +280,8 @@ void node__snapshot_out_close(struct node_host *host);
 void node__snapshot_close(struct node_host *host);
 /* Entries came back from apply: a sealed snapshot may go on. */
 void node__snapshot_in_continue(struct node_replica *replica);
-/* The record of an installed snapshot is durable. */
-void node__snapshot_logged(struct node_replica *replica);
+/* The record of the snapshot at `index` is durable: its intent goes, a newer one stays. */
+void node__snapshot_logged(struct node_replica *replica, raft_index index);
 
 /* --- op_route.c --- */
 void node__op_start(struct node_op *op);

@@ -177,7 +177,7 @@ static void acknowledge(struct node_task *node_task)
             continue;
         }
         if (task->writes[i].write.snapshot) {
-            node__snapshot_logged(replica);
+            node__snapshot_logged(replica, task->writes[i].write.snap_index);
         }
         /* Records are acknowledged in order of seq, so none can be stale. */
         if (raft_persisted(replica->raft, host->now_ms, task->writes[i].seq) == FL_OK) {

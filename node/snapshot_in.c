@@ -497,10 +497,15 @@ static void drop_intent(struct node_task *task)
     free(drop);
 }
 
-void node__snapshot_logged(struct node_replica *replica)
+void node__snapshot_logged(struct node_replica *replica, raft_index index)
 {
-    struct intent_drop *drop = fl_xmalloc(sizeof(*drop));
+    struct intent_drop *drop;
 
+    /* A newer snapshot is being installed, or is and waits for its record: the intent is its. */
+    if (replica->installing || replica->truncated != index) {
+        return;
+    }
+    drop = fl_xmalloc(sizeof(*drop));
     drop->task.run = drop_intent;
     drop->node = replica->host->node;
     drop->group_id = replica->group_id;

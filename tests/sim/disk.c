@@ -106,7 +106,8 @@ static void write_record(struct sim_world *w, struct sim_node *n, struct sim_rec
     sim_watch_record(w, r, record);
     if (p->snapshot) {
         sim_log_reset(&r->disk.log, p->snap_index, p->snap_term, record->image->chain);
-        r->disk.intent = 0;
+        /* Only its own: a newer snapshot may be in the machine already. */
+        r->disk.intent = r->disk.intent == p->snap_index ? 0 : r->disk.intent;
     }
     if (p->trunc_from != 0) {
         sim_log_cut(&r->disk.log, p->trunc_from);
@@ -154,8 +155,23 @@ static void write_batch(struct sim_world *w, struct sim_node *n, struct sim_batc
     }
 }
 
+/* The record of a snapshot is written, and the machine holds a newer one already. */
+static bool meets_newer(const struct sim_world *w, const struct sim_batch *batch)
+{
+    for (const struct sim_record *record = batch->records; record != NULL; record = record->next) {
+        const struct sim_replica *r = w->group[record->group].replica[record->replica];
+
+        if (record->p.snapshot && r != NULL && r->disk.intent > record->p.snap_index) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void sim_disk_done(struct sim_world *w, struct sim_node *n)
 {
+    bool twice;
+
     struct sim_batch *batch;
 
     if (n->stuck_until > w->now) {
@@ -170,8 +186,10 @@ void sim_disk_done(struct sim_world *w, struct sim_node *n)
     }
     batch = take_first(n);
     n->writing = false;
+    twice = sim_plan_has(&w->plan, SIM_FAULT_AIM_TWICE) && meets_newer(w, batch);
     write_batch(w, n, batch);
-    if (sim_roll(w, &w->disk_prng, SIM_FAULT_AIM_ACK)) {
+    if (twice || sim_roll(w, &w->disk_prng, SIM_FAULT_AIM_ACK)) {
+        w->counts.faults[SIM_FAULT_AIM_TWICE] += twice ? 1 : 0;
         free_batch(batch);
         sim_node_crash(w, n, "durable, not acknowledged");
         return;

@@ -61,10 +61,11 @@ static bool all_settled(struct sim_world *w, char *what, size_t size)
             return false;
         }
         if (raft_conf_get(leader->raft)->out != 0) {
-            /* Left by an operator who uses joint consensus explicitly. */
             struct raft_changes leave = {.transition = RAFT_CONF_AUTO};
 
-            (void)sim_replica_change(w, leader, &leave);
+            if (!raft_conf_get(leader->raft)->autoleave) {
+                (void)sim_replica_change(w, leader, &leave); /* entered explicitly, left so */
+            }
             (void)snprintf(what, size, "group %u is joint", g);
             return false;
         }
@@ -102,6 +103,15 @@ static const char *differs(const struct sim_replica *r, const struct sim_replica
     }
     if (r->watched.commit != last || r->watched.applied != last) {
         return "has not applied everything";
+    }
+    if (r->nasked != 0) {
+        return "has a read without an answer";
+    }
+    for (size_t i = 0; i < r->npending; i++) {
+        /* Beyond the end nobody can tell: a dead member may still hold it (P3). */
+        if (r->pending[i].index <= last) {
+            return "has a proposal without an answer";
+        }
     }
     return NULL;
 }

@@ -184,6 +184,13 @@ void sim_net_stream(struct sim_world *w, uint32_t stream)
         send_pieces(w, stream);
         return;
     }
+    if (!w->node[s->to_node].up && stream % 2 == 0) {
+        /* Nobody reports: the core gives up a receiver that is silent by itself (N9). */
+        s->ended = true;
+        sim_image_release(s->image);
+        s->image = NULL;
+        return;
+    }
     end_stream(w, s, false);
 }
 
@@ -220,6 +227,9 @@ static void receive_piece(struct sim_world *w, struct sim_replica *r, const stru
     }
     if (r->stream_got == UINT32_MAX) {
         answer_stream(w, p, true); /* not wanted, or taken already */
+        if (fl_prng_below(&w->net_prng, 4) == 0) {
+            sim_replica_staged(w, r, p->m.from, piece->image); /* N4, N15: the core must say no */
+        }
         return;
     }
     r->stream_got |= 1U << piece->number;

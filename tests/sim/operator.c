@@ -213,13 +213,22 @@ remove_member(struct sim_world *w, const struct sim_replica *leader, struct raft
         intact += whole && (conf->in >> i & 1) != 0 ? 1 : 0;
         victim = !whole ? i : victim;
     }
-    if (is_intact(w, g, conf->id[victim], 0) && (conf->in >> victim & 1) != 0 &&
+    if (is_intact(w, g, conf->id[victim], 0) && (conf->in >> victim & 1) != 0 && voters > 1 &&
         (voters <= w->plan.voters || intact - 1 <= (voters - 1) / 2)) {
         return false;
     }
     c->op[0].id = conf->id[victim];
     c->op[0].op = 'r';
-    return voters > 1 || (conf->in >> victim & 1) == 0;
+    return true;
+}
+
+/* Nobody may be left without voters (M19). */
+static bool is_last_voter(const struct sim_replica *leader, const struct raft_changes *c)
+{
+    const struct raft_conf *conf = raft_conf_get(leader->raft);
+
+    return c->n == 1 && c->op[0].op == 'r' && __builtin_popcount(conf->in) == 1 &&
+           (conf->in >> raft_conf_slot(conf, c->op[0].id) & 1) != 0;
 }
 
 static void churn(struct sim_world *w, struct sim_replica *leader)
@@ -227,6 +236,7 @@ static void churn(struct sim_world *w, struct sim_replica *leader)
     struct raft_changes c = {.transition = RAFT_CONF_SIMPLE, .n = 1};
     bool joint = raft_conf_get(leader->raft)->out != 0;
     uint64_t dice = fl_prng_below(&w->fault_prng, 3);
+    bool never;
     bool made;
 
     if (joint && fl_prng_below(&w->fault_prng, 2) == 0) {
@@ -243,7 +253,11 @@ static void churn(struct sim_world *w, struct sim_replica *leader)
                 fl_prng_below(&w->fault_prng, 2) == 0 ? RAFT_CONF_IMPLICIT : RAFT_CONF_EXPLICIT;
         }
     }
+    never = is_last_voter(leader, &c);
     if (sim_replica_change(w, leader, &c) == FL_OK) {
+        if (never) {
+            sim_violate(w, "membership", "group %u: the last voter may be removed", leader->group);
+        }
         w->counts.faults[SIM_FAULT_CHURN]++;
         sim_trace(w,
                   "group %u: change %c%" PRIu64 " (transition %u, n %u)",

@@ -46,7 +46,7 @@ static void make_config(struct sim_plan *plan, struct fl_prng *prng)
     /* Two clocks may differ by the factor 1.2 / 0.8: a lease measured by the slow one must end
      * before the fast one has counted an election timeout. */
     c->lease_drift_ticks = c->election_ticks * 2 / 5;
-    c->lease_reads = c->check_quorum && fl_prng_below(prng, 5) == 0;
+    c->lease_reads = c->check_quorum && fl_prng_below(prng, 3) == 0;
     c->boot_quarantine_ticks = c->lease_reads ? c->election_ticks * 2 : 0;
 }
 

@@ -40,6 +40,7 @@
     X(AIM_ACK, "crash: durable, not acked")                                                        \
     X(AIM_STAGED, "crash: snapshot staged")                                                        \
     X(AIM_INSTALLED, "crash: machine installed")                                                   \
+    X(AIM_TWICE, "crash: two snapshots, one logged")                                               \
     X(AIM_COMMIT, "crash: leader committed")                                                       \
     X(AIM_WON, "crash: leader elected")                                                            \
     X(AIM_VOTED, "crash: vote sent, again")

@@ -484,6 +484,10 @@ void sim_replica_install(struct sim_world *w, struct sim_replica *r)
         sim_node_crash(w, node_of(w, r), "machine installed, log not");
         return;
     }
+    if (sim_plan_has(&w->plan, SIM_FAULT_AIM_TWICE)) {
+        /* Its record waits long enough for a second snapshot. */
+        node_of(w, r)->stuck_until = w->now + sim_between(&w->fault_prng, 1000000, 8000000);
+    }
     (void)sim_input(w, r, FL_OK);
 }
 

@@ -6,6 +6,9 @@
  *   log matching        equal (index, term) have equal histories: one hash per entry
  *   committed immutable an index, once committed, keeps its entry; disks keep it too
  *   quorum              what is committed is on the disks of a quorum, dead nodes counted
+ *   commit rule         a leader commits by counting entries of its own term only (C1)
+ *   elected             the disks of a quorum hold, or held, the vote for a new leader
+ *   campaign            nobody campaigns with a committed change unapplied (M2)
  *   follower commits    nobody commits what no leader has committed
  *   monotonic           term, vote in a term, commit, applied, match
  *   match               a leader believes only what is on the follower's disk
@@ -202,6 +205,16 @@ note_commit(struct sim_world *w, struct sim_replica *r, const struct raft_status
     if (first) {
         check_quorum(w, r, s->commit);
     }
+    if (first && leads && sim_log_term(&r->mem, s->commit) != s->term) {
+        sim_violate(w,
+                    "commit rule",
+                    "group %u: leader %" PRIu64 " of term %" PRIu64 " commits %" PRIu64
+                    " of an older term",
+                    r->group,
+                    r->id,
+                    s->term,
+                    s->commit);
+    }
     if (s->commit > t->committed_hi) {
         sim_violate(w,
                     "committed immutable",
@@ -234,6 +247,59 @@ static void check_completeness(struct sim_world *w, struct sim_replica *r, raft_
     }
 }
 
+/* Who moved on to a later term may have voted before. */
+static bool half_voted(const struct sim_world *w,
+                       const struct sim_replica *leader,
+                       const struct raft_conf *conf,
+                       raft_mask half,
+                       raft_term term)
+{
+    const struct sim_group *g = &w->group[leader->group];
+    int have = 0;
+
+    for (unsigned i = 0; i < conf->n; i++) {
+        const struct sim_replica *r = g->replica[conf->id[i]];
+
+        if (r != NULL && (half >> i & 1) != 0) {
+            const struct sim_hard *hard = &r->disk.hard;
+
+            have += hard->term > term || (hard->term == term && hard->vote == leader->id) ? 1 : 0;
+        }
+    }
+    return half == 0 || have > __builtin_popcount(half) / 2;
+}
+
+static void check_elected(struct sim_world *w, struct sim_replica *r, raft_term term)
+{
+    const struct raft_conf *conf = raft_conf_get(r->raft);
+
+    if (!half_voted(w, r, conf, conf->in, term) || !half_voted(w, r, conf, conf->out, term)) {
+        sim_violate(w,
+                    "elected",
+                    "group %u: leader %" PRIu64 " of term %" PRIu64 " has no quorum of votes",
+                    r->group,
+                    r->id,
+                    term);
+    }
+}
+
+static void check_campaign(struct sim_world *w, struct sim_replica *r, const struct raft_status *s)
+{
+    for (raft_index i = s->applied + 1; i <= s->commit; i++) {
+        const struct sim_entry *entry = sim_log_get(&r->mem, i);
+
+        if (entry != NULL && entry->type == RAFT_ENT_CONF) {
+            sim_violate(w,
+                        "campaign",
+                        "group %u: replica %" PRIu64 " campaigns, the change at %" PRIu64
+                        " is committed and not applied",
+                        r->group,
+                        r->id,
+                        i);
+        }
+    }
+}
+
 static void note_leader(struct sim_world *w, struct sim_replica *r, raft_term term)
 {
     struct sim_truth *t = &w->group[r->group].truth;
@@ -255,6 +321,7 @@ static void note_leader(struct sim_world *w, struct sim_replica *r, raft_term te
         }
         r->watched.led = term;
         w->counts.elections++;
+        check_elected(w, r, term);
         check_completeness(w, r, term);
     }
 }
@@ -267,6 +334,17 @@ static raft_index *known_match(struct sim_watched *watched, raft_id id)
         }
     }
     return NULL;
+}
+
+/* A member that moved on to a later term may have overwritten what it once acknowledged. */
+static bool
+denies(const struct sim_world *w, const struct sim_replica *leader, raft_id id, raft_index match)
+{
+    const struct sim_group *g = &w->group[leader->group];
+    const struct sim_replica *r = g->replica[id];
+
+    return r == NULL || (!r->wiped && !r->destroyed && r->disk.hard.term <= leader->watched.term &&
+                         !on_disk(w, g, id, match, sim_log_chain(&leader->mem, match)));
 }
 
 static void check_peers(struct sim_world *w, struct sim_replica *r)
@@ -289,9 +367,7 @@ static void check_peers(struct sim_world *w, struct sim_replica *r)
                         peers[i].id);
         }
         if (match > r->mem.base && (before == NULL || match > *before) &&
-            !on_disk(w, &w->group[r->group], peers[i].id, match, sim_log_chain(&r->mem, match)) &&
-            !w->group[r->group].replica[peers[i].id]->wiped &&
-            !w->group[r->group].replica[peers[i].id]->destroyed) {
+            denies(w, r, peers[i].id, match)) {
             sim_violate(w,
                         "match",
                         "group %u: leader %" PRIu64 " believes %" PRIu64 " holds %" PRIu64,
@@ -349,6 +425,9 @@ void sim_watch(struct sim_world *w, struct sim_replica *r)
     }
     if (s.role == RAFT_LEADER) {
         note_leader(w, r, s.term);
+    }
+    if (s.role != r->watched.role && (s.role == RAFT_CANDIDATE || s.role == RAFT_PRECANDIDATE)) {
+        check_campaign(w, r, &s);
     }
     if (s.commit > r->watched.commit) {
         note_commit(w, r, &s, s.role == RAFT_LEADER);
