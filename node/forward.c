@@ -165,6 +165,7 @@ static bool asks_for_another(enum fl_status status)
     case FL_NOT_READY:
     case FL_SHUTDOWN:
     case FL_NOT_HERE:
+    case FL_FROZEN: /* that replica only (ND-9); what it had proposed is told as unknown */
         return true;
     default:
         return false;
