@@ -84,7 +84,8 @@ enum fl_status raft_snapshot_staged(struct raft_group *g,
     enum fl_status status;
 
     FL_TRY(raft__enter(g, now));
-    if (!raft_conf_valid(conf) || index == 0 || index > RAFT_VALUE_MAX || term == 0) {
+    if (!raft_conf_valid(conf) || index == 0 || index > RAFT_VALUE_MAX || term == 0 ||
+        term > g->term) {
         return raft__leave(g, FL_CONF_INVALID);
     }
     if (raft_conf_slot(conf, g->self) < 0) {

@@ -433,7 +433,7 @@ FL_MUST_USE enum fl_status raft_compacted(struct raft_group *g, raft_index upto)
 /* A whole snapshot from `from` is on disk, its SNAP message went through raft_step before. FL_OK:
  * the next persist record says snapshot; install it completely (machine and log) before
  * acknowledging that record. FL_STALE: not needed, discard it. FL_NOT_MEMBER: its configuration
- * lacks us. FL_CONF_INVALID: malformed configuration. */
+ * lacks us. FL_CONF_INVALID: malformed configuration or position, or a term nobody has met. */
 FL_MUST_USE enum fl_status raft_snapshot_staged(struct raft_group *g,
                                                 uint64_t now,
                                                 raft_id from,

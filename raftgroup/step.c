@@ -32,7 +32,9 @@ is_sane(const struct raft_group *g, const struct raft_msg *m, const struct raft_
         m->commit > RAFT_VALUE_MAX || m->commit_term > RAFT_VALUE_MAX) {
         return false;
     }
-    if (m->type == RAFT_M_SNAP && (m->index == 0 || m->log_term == 0)) {
+    /* A snapshot of a later term than its sender's would make our log newer than our term (RG-5).
+     */
+    if (m->type == RAFT_M_SNAP && (m->index == 0 || m->log_term == 0 || m->log_term > m->term)) {
         return false;
     }
     if (m->type == RAFT_M_APPR && m->x > RAFT_VALUE_MAX) {

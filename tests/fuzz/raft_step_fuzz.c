@@ -169,6 +169,18 @@ static void step_raw(struct world *w)
     sim_allow(w->n, raft_step(w->n->group, w->n->now, &m, NULL, &lo, &hi));
 }
 
+/* What a crash takes from a core's memory, a leader may lie about afterwards without being found
+ * out: what was acknowledged, committed, or lost because of that. */
+static void forget(struct world *w)
+{
+    raft_status_get(w->n->group, &w->s);
+    w->n->acked = 0;
+    w->c->nlost = 0;
+    for (raft_index i = w->s.commit + 1; i < w->c->committed_capacity; i++) {
+        w->c->committed[i] = (struct sim_committed){0};
+    }
+}
+
 static void disk_or_machine(struct world *w)
 {
     switch (fuzz_below(&w->in, 8)) {
@@ -191,7 +203,7 @@ static void disk_or_machine(struct world *w)
         break;
     case 6:
         sim_restart(w->n, fuzz_below(&w->in, 4));
-        w->n->acked = 0; /* a leader that lies after a restart cannot be found out */
+        forget(w);
         break;
     default:
         w->n->now += fuzz_u8(&w->in);
