@@ -95,23 +95,39 @@ static void write_field(struct fl_writer *out, unsigned field, struct fl_bytes c
     fl_write_bytes(out, content);
 }
 
-/* TxnRequest{success: [RequestOp{request_txn: inner}]} around `inner`, `levels` times. */
+static size_t varint_bytes(size_t value)
+{
+    size_t n = 1;
+
+    while (value >= 128) {
+        value /= 128;
+        n++;
+    }
+    return n;
+}
+
+static size_t field_bytes(size_t content)
+{
+    return 1 + varint_bytes(content) + content;
+}
+
+/* TxnRequest{success: [RequestOp{request_txn: inner}]} around nothing, `levels` times. Every
+ * message ends with the one inside it, so heads follow heads once all lengths are known. */
 static void nest(struct fl_writer *message, uint64_t levels)
 {
     enum { TXN_SUCCESS = 2, OP_TXN = 4 };
+    size_t *lens = fl_xcalloc(levels + 1, sizeof(*lens));
 
-    for (uint64_t i = 0; i < levels; i++) {
-        struct fl_writer op;
-        struct fl_writer txn;
-
-        fl_writer_init(&op);
-        fl_writer_init(&txn);
-        write_field(&op, OP_TXN, fl_writer_bytes(message));
-        write_field(&txn, TXN_SUCCESS, fl_writer_bytes(&op));
-        fl_writer_close(&op);
-        fl_writer_close(message);
-        *message = txn;
+    for (uint64_t i = 1; i <= levels; i++) {
+        lens[i] = field_bytes(field_bytes(lens[i - 1]));
     }
+    for (uint64_t i = levels; i > 0; i--) {
+        fl_write_varint(message, TXN_SUCCESS << 3 | 2);
+        fl_write_varint(message, field_bytes(lens[i - 1]));
+        fl_write_varint(message, OP_TXN << 3 | 2);
+        fl_write_varint(message, lens[i - 1]);
+    }
+    free(lens);
 }
 
 static void send_depth(struct rawcall *raw, uint64_t levels)
