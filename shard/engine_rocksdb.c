@@ -15,6 +15,8 @@
 #define LOG_FILES            4
 #define COPY_VALUE_BYTES_MAX 4096 /* larger values are gathered, not joined first */
 #define SORTED_ROWS_MIN      16   /* a batch of fewer rows is written as it came */
+/* .. and so is a larger one: only a deletion of very many keys makes it, in key order. */
+#define SORTED_BYTES_MAX ((size_t)8 * 1024 * 1024)
 /* Still over 16 bits per row of 300 bytes in a memtable half full; every insert touches it, so it
  * should stay in the processor's cache. */
 #define MEMTABLE_BLOOM_RATIO 0.004
@@ -507,7 +509,8 @@ static rocksdb_writebatch_t *in_key_order(struct shard_batch *batch)
     struct fl_bytes encoding = shard__encoding(batch);
     struct shard_overlay_cursor cursor;
 
-    if (!batch->overlay || batch->own.range_count != 0 || batch->own.row_count < SORTED_ROWS_MIN) {
+    if (!batch->overlay || batch->own.range_count != 0 || batch->own.row_count < SORTED_ROWS_MIN ||
+        encoding.len > SORTED_BYTES_MAX) {
         return batch->batch;
     }
     rocksdb_writebatch_clear(batch->sorted);
