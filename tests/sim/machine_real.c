@@ -38,6 +38,7 @@ struct sim_store {
     struct shard_batch *batch;
     struct sim_machine *machine[SIM_GROUPS_MAX + 1];
     uint64_t published; /* version of the last view */
+    uint32_t started;   /* nodes seen started in it, bit per id */
 };
 
 /* ---- store ---- */
@@ -76,12 +77,18 @@ static void commit(struct sim_store *store)
     must(store, shard_batch_commit(store->batch, false), "commit");
 }
 
+static void forget_published(struct sim_store *store)
+{
+    store->published = 0;
+    store->started = 0;
+}
+
 static void store_crash(struct sim_store *store, struct fl_prng *prng)
 {
     shard_batch_clear(store->batch);
     sim_engine_crash(store->engine, prng);
     atomic_store(&store->gc.revision, 0);
-    store->published = 0;
+    forget_published(store);
 }
 
 /* What the node does: checkpoint every machine, flush, then publish what garbage may go (SH-6). */
@@ -175,13 +182,26 @@ static void bootstrap(struct sim_store *store,
 
 /* ---- life ---- */
 
-/* Versions of views ascend (PL-4). */
+/* Versions of views ascend (PL-4); a node that has started is never a mere seed again (PL-3), and
+ * an id keeps the uuid it had (PL-7). */
 static void published(void *context, struct placement_map_view *view)
 {
     struct sim_store *store = context;
+    const char *wrong = view->version < store->published ? "an older view is published" : NULL;
 
-    if (view->version < store->published) {
-        sim_violate(store->world, "placement", "node %u publishes an older view", store->node);
+    for (size_t i = 0; i < placement_node_list_count(view->nodes); i++) {
+        const struct placement_node *node = placement_node_list_at(view->nodes, i);
+
+        if (node->uuid.bytes[1] != 0) {
+            wrong = "a foreign disk has taken an id";
+        } else if (node->state == PLACEMENT_NODE_STARTED) {
+            store->started |= 1U << node->id;
+        } else if ((store->started >> node->id & 1) != 0) {
+            wrong = "the cluster is formed twice";
+        }
+    }
+    if (wrong != NULL) {
+        sim_violate(store->world, "placement", "node %u: %s", store->node, wrong);
     }
     store->published = view->version;
 }
@@ -218,7 +238,9 @@ static void destroy(struct sim_machine *m)
     m->machine->ops->destroy(m->machine, m->store->batch);
     commit(m->store);
     must(m->store, shard_engine_flush(m->store->engine, true), "flush");
-    m->store->published = m->placement != NULL ? 0 : m->store->published;
+    if (m->placement != NULL) {
+        forget_published(m->store);
+    }
 }
 
 static void status(const struct sim_machine *m, struct sim_machine_status *out)
@@ -540,6 +562,7 @@ static struct fl_buf *map_command(const struct sim_world *w, const struct sim_co
 
     for (unsigned i = 0; i < w->plan.nodes; i++) {
         fill_node(i + 1, c->value, text[i], &nodes[i]);
+        nodes[i].state = PLACEMENT_NODE_SEED;
     }
     if (c->value % 16 < 2) {
         fl_assert(placement_command_bootstrap(&form, &command) == FL_OK);
