@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#define ROW_BYTES_TYPICAL 256 /* one place per so many bytes */
-#define WAYS              8   /* so that few rows give way before there is no room at all */
+#define ROW_BYTES_TYPICAL ((size_t)256) /* one place per so many bytes */
+#define WAYS              8 /* so that few rows give way before there is no room at all */
 
 struct shard_recent_row {
     uint64_t age;

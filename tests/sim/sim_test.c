@@ -1,6 +1,6 @@
 /* Goal: whole clusters keep every invariant of watch.c under swarms of faults, recover when the
- * faults stop, and give linearizable histories, also while clocks drift and nodes pause (R12); and a
- * seed always gives the same run.
+ * faults stop, and give linearizable histories, also while clocks drift and nodes pause (R12); and
+ * a seed always gives the same run.
  *
  * Method: seeds 1..N, every eighth with the real machines, in two processes; a failing seed is
  * named with the command that replays it. Some seeds are run twice and their trace hashes compared.
