@@ -251,6 +251,7 @@ static void installed(struct node_task *task)
            in->info.term);
     acknowledge(in, FL_OK, true);
     destroy(in);
+    node__replica_serve_reads(replica); /* no entry may come for a while */
 }
 
 static void install(struct node_task *task)

@@ -489,6 +489,7 @@ void sim_replica_install(struct sim_world *w, struct sim_replica *r)
         node_of(w, r)->stuck_until = w->now + sim_between(&w->fault_prng, 1000000, 8000000);
     }
     (void)sim_input(w, r, FL_OK);
+    sim_reads_serve(w, r);
 }
 
 void sim_replica_compact(struct sim_world *w, struct sim_replica *r)
