@@ -209,6 +209,30 @@ static void test_laggard_gets_a_snapshot(void **state)
     cluster_destroy(cluster);
 }
 
+/* Goal: a read of the laggard's own copy that waits for what the snapshot brings is answered when
+ * it is there, although no entry follows. Method: a hash is asked for as soon as the laggard is
+ * open, in silence. */
+static void test_a_read_waits_for_the_snapshot(void **state)
+{
+    struct cluster *cluster;
+    struct outcome hash;
+    unsigned away;
+    uint64_t before;
+    uint64_t revision;
+
+    (void)state;
+    cluster = cluster_with_short_log(&away);
+    cluster_leave_behind(cluster, away);
+    before = cluster_counter("flotilla_snapshots_installed_total");
+    revision = get(cluster->nodes[(away + 1) % 3].node, "key00001").revision;
+    cluster_start(cluster, away);
+    hash = hash_at(cluster->nodes[away].node, revision);
+    assert_ok(hash);
+    assert_true(snapshot_installed(&before));
+    assert_int_equal(hash.hash, hash_at(cluster->nodes[(away + 1) % 3].node, revision).hash);
+    cluster_destroy(cluster);
+}
+
 /* Goal: a kill at any point of an installation costs nothing: the node opens, follows, and holds
  * the same; one that was ahead of its log does not need the snapshot again (D5, intents). Method:
  * the follower is killed at each point in turn, opened in this process and compared. */
@@ -255,6 +279,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_laggard_gets_a_snapshot),
+        cmocka_unit_test(test_a_read_waits_for_the_snapshot),
         cmocka_unit_test(test_crash_when_staged),
         cmocka_unit_test(test_crash_when_intended),
         cmocka_unit_test(test_crash_when_replaced),
