@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_TRIES = 4 };
+/* A look is 0.4 election periods: eight of them hold a whole one, whatever the clocks do. */
+enum { STREAM_TRIES = 4, SILENT_LOOKS = 8 };
 
 void sim_packet_free(struct sim_packet *packet)
 {
@@ -106,6 +107,18 @@ void sim_net_replay(struct sim_world *w, unsigned node)
 
 /* ---- snapshot streams ---- */
 
+static void look_again(struct sim_world *w, uint32_t number)
+{
+    const struct sim_stream *s = &w->streams[number];
+
+    sim_after(w,
+              (uint64_t)w->plan.config.election_ticks * 400,
+              (struct sim_event){.kind = SIM_EV_STREAM,
+                                 .node = (uint8_t)s->from_node,
+                                 .group = s->group,
+                                 .arg = number});
+}
+
 static void send_pieces(struct sim_world *w, uint32_t number)
 {
     struct sim_stream *s = &w->streams[number];
@@ -119,12 +132,7 @@ static void send_pieces(struct sim_world *w, uint32_t number)
                                       .image = sim_image_acquire(s->image)};
         post(w, p);
     }
-    sim_after(w,
-              (uint64_t)w->plan.config.election_ticks * 400,
-              (struct sim_event){.kind = SIM_EV_STREAM,
-                                 .node = (uint8_t)s->from_node,
-                                 .group = s->group,
-                                 .arg = number});
+    look_again(w, number);
 }
 
 static void
@@ -185,7 +193,12 @@ void sim_net_stream(struct sim_world *w, uint32_t stream)
         return;
     }
     if (!w->node[s->to_node].up && stream % 2 == 0) {
-        /* Nobody reports: the core gives up a receiver that is silent by itself (N9). */
+        if (++s->silent < SILENT_LOOKS) {
+            look_again(w, stream); /* one that comes back sooner must be reported */
+            return;
+        }
+        /* Nobody reports: the core gives up a receiver that was silent for a whole election period
+         * by itself (N9). */
         s->ended = true;
         sim_image_release(s->image);
         s->image = NULL;

@@ -276,6 +276,7 @@ struct sim_stream {
     struct raft_msg m;
     uint32_t pieces;
     unsigned tries;
+    unsigned silent; /* looks in a row at a receiver that was down */
     bool ended;
 };
 
