@@ -6,9 +6,11 @@
 #include "raftgroup/base/assert.h"
 #include "shard/shard.h"
 
-/* A batch this large is committed although nobody reads: more would hold up answers for long, and
- * gain little. */
-#define BATCH_BYTES_MAX ((size_t)512 * 1024)
+/* A batch this large is committed although nobody reads. The more rows go in key order, the less
+ * each of them searches; but while they are written (some 10 ms) the thread answers nobody. */
+#define BATCH_BYTES_MAX ((size_t)2 * 1024 * 1024)
+/* So long rows wait at most for others, or for a reader. */
+#define SETTLE_MS 1000
 
 /* A machine with entries since its last checkpoint. */
 struct touched {
@@ -43,6 +45,7 @@ struct node_apply {
     atomic_bool flushing;
     atomic_uint waiting;
     _Atomic uint64_t flushed_ms;
+    uint64_t settled_ms; /* of node_apply_upkeep's thread alone */
     atomic_bool unflushed; /* relaxed: a hint for node_apply_upkeep, which looks again later */
 };
 
@@ -145,12 +148,15 @@ static void run_batch(void *context, struct node_task *list)
         }
         full = shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX;
         if (next == NULL || !entries || full) {
-            bool now = !entries || full || read;
+            bool now = !entries || read;
 
             if (now) {
                 commit(thread);
             }
             deliver(first, entries ? next : list, now);
+            if (full && !now) {
+                commit(thread); /* behind the answers, which need not wait for it */
+            }
             if (!entries) {
                 list->run(list);
             }
@@ -278,8 +284,13 @@ static void settle(struct apply_thread *thread)
 
 void node_apply_upkeep(struct node_apply *apply)
 {
-    for (unsigned i = 0; i < apply->count; i++) {
-        settle(&apply->threads[i]);
+    uint64_t now_ms = node_clock_ms();
+
+    if (now_ms >= apply->settled_ms + SETTLE_MS) {
+        apply->settled_ms = now_ms;
+        for (unsigned i = 0; i < apply->count; i++) {
+            settle(&apply->threads[i]);
+        }
     }
     /* Without this the last entries before silence would wait for the next ones. */
     if (atomic_load_explicit(&apply->unflushed, memory_order_relaxed) && is_old(apply)) {

@@ -4,7 +4,7 @@
  * Threads: post from any; entries of one group always go to the same thread, in log order.
  *
  *     loop: pump --entries--> apply thread: machine->apply into one batch --> answers, loop
- *     commit (D1) of the batch: when somebody wants to read it, when it is large, with a beat
+ *     commit (D1) of the batch: when somebody wants to read it, when it is large, each second
  *     every 64 MiB or 30 s:   checkpoint of every touched machine, commit --> flusher: flush
  * --OK--> loop: the log may be truncated up to there (D4)
  *
@@ -49,8 +49,8 @@ void node_apply_post_other(struct node_apply *apply, uint64_t group_id, struct n
 struct shard_batch *node_apply_batch(struct node_apply *apply, uint64_t group_id);
 /* The machine is about to be closed: forget it. On its apply thread. */
 void node_apply_forget(struct node_apply *apply, uint64_t group_id);
-/* Commits what waits, and starts a checkpoint and flush if entries wait for one since long enough
- * (D9). Any thread; with every beat of the node. */
+/* Commits what waits, once a second, and starts a checkpoint and flush if entries wait for one
+ * since long enough (D9). The system loop, with every beat of the node. */
 void node_apply_upkeep(struct node_apply *apply);
 /* Starts a checkpoint and flush now unless one is under way. Any thread. */
 void node_apply_checkpoint(struct node_apply *apply);
