@@ -35,11 +35,14 @@ enum shard_wal {
 
 struct shard_engine_options {
     const char *path;
-    bool create;              /* make it if it is not there; else FL_NOT_FOUND */
-    enum shard_wal wal;       /* never the engine's own default, which drops synced records */
-    size_t memtable_bytes;    /* the engine flushes by itself only at this size */
-    unsigned memtable_count;  /* >= 2; writers stall when so many are full */
-    bool memtable_vector;     /* append-only memtable: cheap writes, slow reads until flushed */
+    bool create;           /* make it if it is not there; else FL_NOT_FOUND */
+    enum shard_wal wal;    /* never the engine's own default, which drops synced records */
+    size_t memtable_bytes; /* the engine flushes by itself only at this size */
+    unsigned memtable_count; /* >= 2; writers stall when so many are full */
+    bool memtable_vector;    /* append-only memtable: cheap writes, slow reads until flushed */
+    bool insert_hint; /* for batches in key order: a row's place is searched from the last one on.
+                       * Deletions of ranges are then deletions of the rows they find: the
+                       * library takes hints of rows for hints of ranges */
     size_t block_cache_bytes; /* 0: no cache */
     unsigned bloom_bits;      /* per key; 0: none */
     unsigned background_jobs; /* >= 1 */
@@ -93,7 +96,8 @@ void shard_batch_put2(struct shard_batch *batch,
                       struct fl_bytes value,
                       struct fl_bytes value_rest);
 void shard_batch_delete(struct shard_batch *batch, struct fl_bytes key);
-/* Every row in [start, end). */
+/* Every row in [start, end). In an engine with insert_hint a batch without overlay must be empty
+ * yet. */
 void shard_batch_delete_range(struct shard_batch *batch,
                               struct fl_bytes start,
                               struct fl_bytes end);

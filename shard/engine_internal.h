@@ -30,6 +30,7 @@ struct shard_engine {
     rocksdb_ingestexternalfileoptions_t *ingest;
     rocksdb_envoptions_t *env;
     char *path;
+    bool insert_hint;
     shard_engine_drop_fn *drop;
     void *drop_context;
     size_t recent_bytes;

@@ -247,13 +247,13 @@ static void set_memtable_options(rocksdb_options_t *o, const struct shard_engine
     }
 }
 
-static rocksdb_options_t *create_options(void)
+static rocksdb_options_t *create_options(bool insert_hint)
 {
     rocksdb_options_t *defaults = rocksdb_options_create();
     rocksdb_options_t *options = rocksdb_options_create();
     char *error = NULL;
 
-    rocksdb_get_options_from_string(defaults, INSERT_HINT, options, &error);
+    rocksdb_get_options_from_string(defaults, insert_hint ? INSERT_HINT : "", options, &error);
     fl_assert(error == NULL);
     rocksdb_options_destroy(defaults);
     return options;
@@ -262,7 +262,7 @@ static rocksdb_options_t *create_options(void)
 static rocksdb_options_t *make_options(struct shard_engine *engine,
                                        const struct shard_engine_options *options)
 {
-    rocksdb_options_t *o = create_options();
+    rocksdb_options_t *o = create_options(options->insert_hint);
 
     rocksdb_options_set_create_if_missing(o, options->create);
     rocksdb_options_set_paranoid_checks(o, 1);
@@ -351,6 +351,7 @@ enum fl_status shard_engine_open(struct shard_engine **engine,
     fl_assert(options->memtable_count >= 2 && options->background_jobs >= 1);
     *engine = NULL;
     e->path = fl_xstrdup(options->path);
+    e->insert_hint = options->insert_hint;
     e->drop = options->drop;
     e->drop_context = options->drop_context;
     e->recent_bytes = options->recent_bytes;
@@ -497,8 +498,40 @@ void shard_batch_delete(struct shard_batch *batch, struct fl_bytes key)
     }
 }
 
+/* The rows of [start, end), one deletion each. They are noted first: the batch moves under a scan
+ * when it grows. */
+static void delete_rows(struct shard_batch *batch, struct fl_bytes start, struct fl_bytes end)
+{
+    struct shard_iterator *it = batch->overlay
+                                    ? shard_batch_scan(batch, start, end)
+                                    : shard_iterator_create(batch->engine, NULL, start, end);
+    struct fl_writer keys;
+    struct fl_reader reader;
+    enum fl_status status;
+
+    fl_writer_init(&keys);
+    for (shard_iterator_first(it); shard_iterator_valid(it); shard_iterator_next(it)) {
+        fl_write_bytes(&keys, shard_iterator_key(it));
+    }
+    status = shard_iterator_status(it);
+    shard_iterator_destroy(it);
+    reader = fl_reader(fl_writer_bytes(&keys));
+    while (status == FL_OK && fl_reader_left(&reader) != 0) {
+        shard_batch_delete(batch, fl_read_bytes(&reader));
+    }
+    fl_writer_close(&keys);
+    if (status != FL_OK) {
+        shard_engine_stop(batch->engine, status, "rows to delete cannot be read");
+    }
+}
+
 void shard_batch_delete_range(struct shard_batch *batch, struct fl_bytes start, struct fl_bytes end)
 {
+    if (batch->engine->insert_hint) {
+        fl_assert(batch->overlay || shard_batch_count(batch) == 0);
+        delete_rows(batch, start, end);
+        return;
+    }
     rocksdb_writebatch_delete_range(
         batch->batch, shard__chars(start), start.len, shard__chars(end), end.len);
     if (batch->overlay) {

@@ -56,6 +56,7 @@ void shard_engine_options_data(struct shard_engine_options *options, struct shar
     options->memtable_bytes = 4 * SHARD_FLUSH_BYTES;
     options->recent_bytes = RECENT_BYTES;
     options->recent_kind = SHARD_ROW_CURRENT;
+    options->insert_hint = true;
     options->drop = drop_row;
     options->drop_context = gc;
 }

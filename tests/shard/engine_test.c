@@ -25,6 +25,7 @@ struct place {
     enum shard_wal wal;
     shard_engine_drop_fn *drop;
     size_t recent_bytes; /* of keys that begin with 'k' */
+    bool insert_hint;
 };
 
 static struct shard_engine_options options_of(const struct place *p)
@@ -37,6 +38,7 @@ static struct shard_engine_options options_of(const struct place *p)
     options.drop = p->drop;
     options.recent_bytes = p->recent_bytes;
     options.recent_kind = 'k';
+    options.insert_hint = p->insert_hint;
     return options;
 }
 
@@ -111,14 +113,14 @@ static void test_opening(void **state)
 
 /* Goal: a large batch, which is written in key order and without the rows it replaced itself,
  * leaves what the same writes leave one by one. Method: random puts and deletions over few keys
- * that are all there before, with and without a deleted range among them; every key compared with
- * a second engine. */
+ * that are all there before, with and without a deleted range among them, with and without insert
+ * hints; every key compared with a second engine. */
 static void test_a_large_batch_equals_its_writes(void **state)
 {
     (void)state;
     for (unsigned seed = 0; seed < 24; seed++) {
-        struct place large = {0};
-        struct place single = {0};
+        struct place large = {.insert_hint = seed % 4 < 2};
+        struct place single = {.insert_hint = seed % 4 == 1};
         struct shard_batch *batch;
         struct fl_prng prng;
 
@@ -271,9 +273,9 @@ static void write_randomly(struct shard_batch *batch, struct pending *model, str
 
 /* Two batches take turns on the same keys; what they remember of earlier commits must never be
  * older than what the other one committed. */
-static void read_own_writes(size_t recent_bytes)
+static void read_own_writes(size_t recent_bytes, bool insert_hint)
 {
-    struct place p = {.recent_bytes = recent_bytes};
+    struct place p = {.recent_bytes = recent_bytes, .insert_hint = insert_hint};
     struct pending model = {0};
     struct shard_batch *batches[2];
     struct fl_prng prng;
@@ -308,14 +310,17 @@ static void read_own_writes(size_t recent_bytes)
 static void test_a_batch_reads_its_own_writes(void **state)
 {
     (void)state;
-    read_own_writes(0);
+    read_own_writes(0, false);
+    read_own_writes(0, true);
 }
 
 static void test_remembered_rows_are_never_stale(void **state)
 {
     (void)state;
-    read_own_writes(1024); /* rows give way all the time */
-    read_own_writes((size_t)1024 * 1024);
+    read_own_writes(1024, false);
+    read_own_writes(1024, true); /* rows give way all the time */
+    read_own_writes((size_t)1024 * 1024, false);
+    read_own_writes((size_t)1024 * 1024, true);
 }
 
 /* A file that comes in changes rows behind every batch. */
