@@ -18,6 +18,7 @@
 
 enum {
     MEMTABLE_BYTES = 64 * 1024 * 1024,
+    WAL_RUNWAY_BYTES = 1024 * 1024, /* some 3000 small writes */
     MEMTABLE_COUNT = 4,
     CACHE_BYTES = 8 * 1024 * 1024, /* entries are read once, from the cache of the replica mostly */
     BACKGROUND_JOBS = 2
@@ -524,6 +525,7 @@ static enum fl_status open_engine(struct node_log_store *store,
     engine.path = store->path;
     engine.create = true;
     engine.wal = SHARD_WAL_TORN;
+    engine.wal_runway = WAL_RUNWAY_BYTES;
     engine.memtable_bytes = options->memtable_bytes != 0 ? options->memtable_bytes : MEMTABLE_BYTES;
     engine.memtable_count = MEMTABLE_COUNT;
     engine.memtable_vector = true; /* written all the time, read for laggards */

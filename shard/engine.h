@@ -37,6 +37,8 @@ struct shard_engine_options {
     const char *path;
     bool create;           /* make it if it is not there; else FL_NOT_FOUND */
     enum shard_wal wal;    /* never the engine's own default, which drops synced records */
+    size_t wal_runway;     /* bytes of zeros kept ahead of the log, so that a sync is one write and
+                            * not two; one batch commits at a time then. 0: none */
     size_t memtable_bytes; /* the engine flushes by itself only at this size */
     unsigned memtable_count; /* >= 2; writers stall when so many are full */
     bool memtable_vector;    /* append-only memtable: cheap writes, slow reads until flushed */

@@ -8,6 +8,7 @@
 #define SHARD_ENGINE_INTERNAL_H
 
 #include "shard/engine.h"
+#include "shard/engine_wal.h"
 #include "shard/overlay.h"
 #include "shard/recent.h"
 
@@ -30,6 +31,7 @@ struct shard_engine {
     rocksdb_ingestexternalfileoptions_t *ingest;
     rocksdb_envoptions_t *env;
     char *path;
+    struct shard_runway runway;
     bool insert_hint;
     shard_engine_drop_fn *drop;
     void *drop_context;

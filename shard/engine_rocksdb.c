@@ -344,12 +344,17 @@ enum fl_status shard_engine_open(struct shard_engine **engine,
                                  char *why,
                                  size_t why_bytes)
 {
-    struct shard_engine *e = fl_xcalloc(1, sizeof(*e));
+    struct shard_engine *e;
     char *error = NULL;
     enum fl_status status;
 
+    fl_assert(options->wal_runway == 0 || options->wal != SHARD_WAL_NONE);
     fl_assert(options->memtable_count >= 2 && options->background_jobs >= 1);
     *engine = NULL;
+    if (options->wal_runway != 0) {
+        FL_TRY(shard_wal_settle(options->path, options->wal == SHARD_WAL_TORN, why, why_bytes));
+    }
+    e = fl_xcalloc(1, sizeof(*e));
     e->path = fl_xstrdup(options->path);
     e->insert_hint = options->insert_hint;
     e->drop = options->drop;
@@ -367,6 +372,7 @@ enum fl_status shard_engine_open(struct shard_engine **engine,
         free_engine(e);
         return status;
     }
+    shard_runway_init(&e->runway, e->path, options->wal_runway);
     *engine = e;
     return FL_OK;
 }
@@ -379,6 +385,7 @@ void shard_engine_close(struct shard_engine *engine)
     fl_assert(atomic_load_explicit(&engine->live, memory_order_relaxed) == 0);
     rocksdb_close(engine->db);
     fl_assert(atomic_load_explicit(&engine->filters, memory_order_acquire) == 0);
+    shard_runway_close(&engine->runway);
     free_engine(engine);
 }
 
@@ -591,6 +598,7 @@ enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
         if (error != NULL) {
             status = shard__write_failed(engine, "write", error);
         }
+        shard_runway_extend(&engine->runway);
         if (!shard__count_commit(engine, &batch->commits) || status != FL_OK ||
             batch->own.range_count != 0) {
             shard_recent_forget(&batch->recent);

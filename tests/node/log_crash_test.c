@@ -310,23 +310,22 @@ static void restore_victim(void)
                    temp_path(f.directory, "log.watermark"));
 }
 
-/* Goal: a WAL cut anywhere behind the watermark opens undamaged with a whole number of turns; cut
- * below it, it is refused with one sentence (LS-7, fault 8). Method: 200 cut points. */
-static void test_torn_tail(void **state)
+typedef void tear_fn(const char *path, size_t from);
+
+static void check_torn_tails(tear_fn *tear)
 {
     enum { TURNS = 60, MARKED = 30, CUTS = 200 };
     uint64_t before = make_victim(TURNS, MARKED);
     unsigned refused = 0;
     unsigned last = 0;
 
-    (void)state;
     for (unsigned cut = 0; cut <= CUTS; cut++) {
         enum fl_status status;
         char *wal;
 
         restore_victim();
         wal = log_fixture_wal(&f);
-        temp_file_cut(wal, temp_file_size(wal) * cut / CUTS);
+        tear(wal, temp_file_used(wal) * cut / CUTS);
         free(wal);
         status = log_fixture_try_reopen(&f);
         if (status == FL_OK) {
@@ -350,6 +349,32 @@ static void test_torn_tail(void **state)
     assert_in_range(refused, CUTS / 4, CUTS * 3 / 4);
 }
 
+/* Goal: a WAL cut anywhere behind the watermark opens undamaged with a whole number of turns; cut
+ * below it, it is refused with one sentence (LS-7, fault 8). Method: 200 cut points. */
+static void test_torn_tail(void **state)
+{
+    (void)state;
+    check_torn_tails(temp_file_cut);
+}
+
+/* A write that stops does so between sectors. */
+static void blank_sectors(const char *path, size_t from)
+{
+    size_t sector = (from + 511) / 512 * 512;
+
+    if (sector < temp_file_size(path)) {
+        temp_file_blank(path, sector);
+    }
+}
+
+/* Goal: the same for what a death in the middle of a write leaves: the runway's zeros behind the
+ * part that was written. Method: zeros from the start of each of 200 sectors on. */
+static void test_torn_on_the_runway(void **state)
+{
+    (void)state;
+    check_torn_tails(blank_sectors);
+}
+
 /* Opens the damaged store in a child, because Debian's RocksDB may abort on what it finds. True:
  * opened, and the history is complete; false: refused. Anything else fails the test. */
 static bool opens_complete(unsigned turns)
@@ -368,7 +393,7 @@ static bool opens_complete(unsigned turns)
 
 static void flip_somewhere(const char *path, struct fl_prng *prng)
 {
-    size_t size = temp_file_size(path);
+    size_t size = temp_file_used(path);
 
     temp_file_flip(path, fl_prng_below(prng, size), (unsigned)fl_prng_below(prng, 8));
 }
@@ -531,6 +556,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_kill_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_fsync_is_fatal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_torn_on_the_runway, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flipped_bit_in_wal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flipped_bit_in_other_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_wal, setup, teardown),

@@ -1,6 +1,8 @@
 /* Temporary directories and rough handling of files; whatever fails ends the test program. */
 #include "tests/node/temp_dir.h"
 
+#include "raftgroup/base/alloc.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -110,6 +112,28 @@ size_t temp_file_size(const char *path)
 
     must(stat(path, &st) == 0, path);
     return (size_t)st.st_size;
+}
+
+size_t temp_file_used(const char *path)
+{
+    size_t size = temp_file_size(path);
+    uint8_t *bytes = fl_xmalloc(size + 1);
+    int fd = open(path, O_RDONLY);
+
+    must(fd >= 0 && pread(fd, bytes, size, 0) == (ssize_t)size && close(fd) == 0, path);
+    while (size > 0 && bytes[size - 1] == 0) {
+        size--;
+    }
+    free(bytes);
+    return size;
+}
+
+void temp_file_blank(const char *path, size_t from)
+{
+    size_t size = temp_file_size(path);
+
+    temp_file_cut(path, from);
+    temp_file_cut(path, size);
 }
 
 void temp_file_flip(const char *path, size_t byte, unsigned bit)

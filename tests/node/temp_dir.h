@@ -23,6 +23,10 @@ void temp_copy(const char *from, const char *to);
 void temp_erase(const char *path);
 
 size_t temp_file_size(const char *path);
+/* The bytes up to the last one that is not zero. */
+size_t temp_file_used(const char *path);
+/* Zeros from `from` to the end. */
+void temp_file_blank(const char *path, size_t from);
 /* Inverts one bit. */
 void temp_file_flip(const char *path, size_t byte, unsigned bit);
 void temp_file_cut(const char *path, size_t size);
