@@ -9,6 +9,7 @@
 #include "api/services.h"
 #include "api/status_map.h"
 #include "api/wire_guard.h"
+#include "node/bell.h"
 #include "node/clock.h"
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
@@ -235,6 +236,14 @@ void *api_call_unpack(struct api_call *call, const ProtobufCMessageDescriptor *d
 
 /* --- the trip through the node -------------------------------------------------------------- */
 
+static void ring_poller(void *consumer)
+{
+    struct api_poller *poller = consumer;
+    grpc_call_error error = grpc_call_start_batch(poller->bell, NULL, 0, &poller->bell, NULL);
+
+    fl_assert(error == GRPC_CALL_OK);
+}
+
 /* A thread of the node has the answer: over to the poller. */
 static void node_done(struct node_request *request, const struct node_reply *reply)
 {
@@ -248,9 +257,7 @@ static void node_done(struct node_request *request, const struct node_reply *rep
     } while (!atomic_compare_exchange_weak_explicit(
         &poller->answered, &head, call, memory_order_release, memory_order_relaxed));
     if (head == NULL) {
-        grpc_call_error error = grpc_call_start_batch(poller->bell, NULL, 0, &poller->bell, NULL);
-
-        fl_assert(error == GRPC_CALL_OK);
+        node_bell(ring_poller, poller);
     }
 }
 

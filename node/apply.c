@@ -1,6 +1,7 @@
 /* Apply threads and the flusher. */
 #include "node/apply.h"
 
+#include "node/bell.h"
 #include "node/clock.h"
 #include "node/host_internal.h"
 #include "raftgroup/base/assert.h"
@@ -45,7 +46,7 @@ struct node_apply {
     atomic_bool flushing;
     atomic_uint waiting;
     _Atomic uint64_t flushed_ms;
-    uint64_t settled_ms; /* of node_apply_upkeep's thread alone */
+    uint64_t settled_ms;   /* of node_apply_upkeep's thread alone */
     atomic_bool unflushed; /* relaxed: a hint for node_apply_upkeep, which looks again later */
 };
 
@@ -111,6 +112,7 @@ static void answer(struct node_apply_task *task)
 /* Tasks of entries whose outcome is known, up to `end`: answers, and back to their loops. */
 static void deliver(struct node_task *first, const struct node_task *end, bool committed)
 {
+    node_bells_hold();
     while (first != end) {
         struct node_task *next = first->next;
         struct node_apply_task *task = fl_container_of(first, struct node_apply_task, task);
@@ -121,6 +123,7 @@ static void deliver(struct node_task *first, const struct node_task *end, bool c
         node_loop_post(task->host->loop, &task->task);
         first = next;
     }
+    node_bells_release();
 }
 
 static void apply(struct apply_thread *thread, struct node_apply_task *task)

@@ -9,6 +9,7 @@
  * lets messages that arrived meanwhile go first. */
 #include "node/loop.h"
 
+#include "node/bell.h"
 #include "node/clock.h"
 #include "node/loop_internal.h"
 #include "node/thread.h"
@@ -147,12 +148,14 @@ static void check_cb(uv_check_t *check)
             run_tasks(loop);
         }
         end(loop);
+        node_bells_ring();
         return;
     }
     if (loop->hooks.turn != NULL) {
         loop->now_ms = node_clock_ms();
         loop->hooks.turn(loop->hooks.ctx, loop->now_ms);
     }
+    node_bells_ring();
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
@@ -193,7 +196,9 @@ static void *loop_main(void *arg)
     struct node_loop *loop = arg;
 
     current_loop = loop;
+    node_bells_hold();
     fl_assert(uv_run(&loop->uv, UV_RUN_DEFAULT) == 0);
+    node_bells_release();
     return NULL;
 }
 
@@ -239,6 +244,13 @@ void node_loop_destroy(struct node_loop *loop)
 
 /* --- use ------------------------------------------------------------------------------------ */
 
+static void wake(void *consumer)
+{
+    struct node_loop *loop = consumer;
+
+    (void)uv_async_send(&loop->async);
+}
+
 void node_loop_post(struct node_loop *loop, struct node_task *task)
 {
     if (current_loop == loop) {
@@ -248,7 +260,7 @@ void node_loop_post(struct node_loop *loop, struct node_task *task)
         return;
     }
     if (node_mailbox_push(&loop->shared.mailbox, task)) {
-        (void)uv_async_send(&loop->async);
+        node_bell(wake, loop);
     }
 }
 

@@ -1,6 +1,7 @@
 /* Worker threads and pools. */
 #include "node/worker.h"
 
+#include "node/bell.h"
 #include "node/thread.h"
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
@@ -88,10 +89,17 @@ struct node_worker *node_worker_create(const char *name, const struct node_worke
     return worker;
 }
 
+static void wake_worker(void *consumer)
+{
+    struct node_worker *worker = consumer;
+
+    wake(&worker->shared.signal);
+}
+
 void node_worker_post(struct node_worker *worker, struct node_task *task)
 {
     if (node_mailbox_push(&worker->shared.mailbox, task)) {
-        wake(&worker->shared.signal);
+        node_bell(wake_worker, worker);
     }
 }
 
