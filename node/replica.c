@@ -16,8 +16,9 @@
 #define HEIR_MS     10
 #define HEIR_GAP_MS 150
 #define EARLY_TRIES 8
-/* How long a commit point may wait for entries to travel with. */
-#define HOLD_MS 5
+/* How long a commit point may wait for entries to travel with. All groups wait for the same
+ * milliseconds, so that those of many groups leave in one frame. */
+#define HOLD_MS 20
 
 uint64_t node__replica_node_of(const struct node_replica *replica, uint64_t replica_id)
 {
@@ -165,7 +166,8 @@ static void hold_empty(struct node_replica *replica, const struct raft_msg *mess
     }
     if (slot == replica->held_count) {
         if (replica->held_count == 0) {
-            node_wheel_set(&host->wheel, &replica->held_timer.timer, host->now_ms + HOLD_MS);
+            node_wheel_set(
+                &host->wheel, &replica->held_timer.timer, (host->now_ms / HOLD_MS + 1) * HOLD_MS);
         }
         fl_grow(&replica->held, &replica->held_capacity, slot + 1, sizeof(*replica->held));
         replica->held_count++;
