@@ -7,9 +7,12 @@
 #include "raftgroup/base/assert.h"
 #include "shard/shard.h"
 
-/* A batch this large is committed although nobody reads. The more rows go in key order, the less
- * each of them searches; but while they are written (some 10 ms) the thread answers nobody. */
-#define BATCH_BYTES_MAX ((size_t)2 * 1024 * 1024)
+/* A batch this large is written although nobody reads. The more rows go in key order, the less each
+ * of them searches; but a reader that comes then waits for them (some 5 ms per MiB). */
+#define BATCH_BYTES_MAX ((size_t)8 * 1024 * 1024)
+/* .. and this large while somebody reads now and then. */
+#define READ_BATCH_BYTES_MAX ((size_t)1024 * 1024)
+#define READ_MS              10000
 /* So long rows wait at most for others, or for a reader. */
 #define SETTLE_MS 1000
 
@@ -24,7 +27,10 @@ struct touched {
 struct apply_thread {
     struct node_apply *apply;
     struct node_worker *worker;
+    struct node_worker *writer; /* of batches that nobody waits for */
     struct shard_batch *batch;
+    struct node_task write;
+    uint64_t read_ms;        /* when somebody last wanted rows */
     struct touched *touched; /* uthash by group_id */
     struct node_task checkpoint;
     struct node_task settle;
@@ -51,6 +57,8 @@ struct node_apply {
 };
 
 static void apply_entries(struct node_task *task);
+static void checkpoint_thread(struct node_task *task);
+static void settled(struct node_task *task);
 
 static struct apply_thread *thread_of(struct node_apply *apply, uint64_t group_id)
 {
@@ -134,39 +142,78 @@ static void apply(struct apply_thread *thread, struct node_apply_task *task)
     atomic_store_explicit(&thread->waiting, true, memory_order_relaxed);
 }
 
+/* Lets the batch be written meanwhile. */
+static void hand_to_writer(struct apply_thread *thread)
+{
+    if (shard_batch_seal(thread->batch)) {
+        node_worker_post(thread->writer, &thread->write);
+    } else {
+        commit(thread);
+    }
+}
+
+static void write_sealed(struct node_task *task)
+{
+    struct apply_thread *thread = fl_container_of(task, struct apply_thread, write);
+    enum fl_status status = shard_batch_write_sealed(thread->batch);
+
+    if (status != FL_OK) {
+        stop_on_fault(thread->apply->node, status);
+    }
+}
+
+static bool is_full(const struct apply_thread *thread, uint64_t now_ms)
+{
+    size_t max = now_ms < thread->read_ms + READ_MS ? READ_BATCH_BYTES_MAX : BATCH_BYTES_MAX;
+
+    return shard_batch_bytes(thread->batch) >= max;
+}
+
+/* Tasks of entries up to `end` are applied: answers go out, and the batch if it must. */
+static void end_run(struct apply_thread *thread,
+                    uint64_t now_ms,
+                    struct node_task *first,
+                    struct node_task *end,
+                    bool wanted)
+{
+    if (wanted) {
+        thread->read_ms = now_ms;
+        commit(thread);
+    }
+    deliver(first, end, wanted);
+    if (is_full(thread, now_ms)) {
+        hand_to_writer(thread); /* behind the answers, which need not wait for it */
+    }
+}
+
 static void run_batch(void *context, struct node_task *list)
 {
     struct apply_thread *thread = context;
+    uint64_t now_ms = node_clock_ms();
     struct node_task *first = list; /* applied, not delivered */
-    bool read = false;              /* .. and somebody wants to read some of it */
+    bool wanted = false;            /* .. and somebody wants to read some of it */
 
     while (list != NULL) {
         struct node_task *next = list->next;
-        bool entries = list->run == apply_entries;
-        bool full;
 
-        if (entries) {
-            apply(thread, fl_container_of(list, struct node_apply_task, task));
-            read = read || fl_container_of(list, struct node_apply_task, task)->commit;
-        }
-        full = shard_batch_bytes(thread->batch) >= BATCH_BYTES_MAX;
-        if (next == NULL || !entries || full) {
-            bool now = !entries || read;
+        if (list->run == apply_entries) {
+            struct node_apply_task *task = fl_container_of(list, struct node_apply_task, task);
 
-            if (now) {
-                commit(thread);
+            apply(thread, task);
+            wanted = wanted || task->commit;
+            list = next;
+            if (next != NULL && !is_full(thread, now_ms)) {
+                continue;
             }
-            deliver(first, entries ? next : list, now);
-            if (full && !now) {
-                commit(thread); /* behind the answers, which need not wait for it */
-            }
-            if (!entries) {
-                list->run(list);
-            }
-            first = next;
-            read = false;
+            end_run(thread, now_ms, first, next, wanted);
+        } else {
+            wanted = list->run != settled && list->run != checkpoint_thread;
+            end_run(thread, now_ms, first, list, wanted);
+            list->run(list);
+            list = next;
         }
-        list = next;
+        first = next;
+        wanted = false;
     }
 }
 
@@ -265,12 +312,12 @@ static void after_batch(void *context)
     }
 }
 
-/* Any task but entries is preceded by a commit. */
 static void settled(struct node_task *task)
 {
     struct apply_thread *thread = fl_container_of(task, struct apply_thread, settle);
 
     atomic_store_explicit(&thread->settling, false, memory_order_relaxed);
+    hand_to_writer(thread);
 }
 
 static void settle(struct apply_thread *thread)
@@ -319,6 +366,8 @@ struct node_apply *node_apply_create(struct node *node, unsigned threads)
 
         thread->apply = apply;
         thread->batch = shard_batch_create(node->engine, true);
+        thread->write.run = write_sealed;
+        thread->writer = node_worker_create("apply-writer", NULL);
         thread->worker = node_worker_create("apply", &hooks);
     }
     return apply;
@@ -357,6 +406,7 @@ void node_apply_stop(struct node_apply *apply)
 {
     for (unsigned i = 0; i < apply->count; i++) {
         node_worker_stop(apply->threads[i].worker);
+        node_worker_stop(apply->threads[i].writer);
     }
     node_worker_stop(apply->flusher);
 }
@@ -376,6 +426,7 @@ void node_apply_destroy(struct node_apply *apply)
         shard_batch_destroy(thread->batch);
         free(thread->checkpoints);
         node_worker_destroy(thread->worker);
+        node_worker_destroy(thread->writer);
     }
     node_worker_destroy(apply->flusher);
     free(apply->threads);

@@ -5,6 +5,7 @@
  *
  *     loop: pump --entries--> apply thread: machine->apply into one batch --> answers, loop
  *     commit (D1) of the batch: when somebody wants to read it, when it is large, each second
+ *     (the last two by a writer thread, while entries go on into the next batch)
  *     every 64 MiB or 30 s:   checkpoint of every touched machine, commit --> flusher: flush
  * --OK--> loop: the log may be truncated up to there (D4)
  *

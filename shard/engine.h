@@ -108,6 +108,13 @@ void shard_batch_delete_range(struct shard_batch *batch,
  */
 FL_MUST_USE enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync);
 
+/* The same in two steps, so that the owner can go on while another thread writes: what is sealed
+ * can still be read back, a scan or the next seal or commit waits for the write. Needs an overlay.
+ * False: there is nothing to write, or a deleted range is among it (commit it). After true
+ * shard_batch_write_sealed must follow, once, on any thread; its errors are those of a commit. */
+bool shard_batch_seal(struct shard_batch *batch);
+FL_MUST_USE enum fl_status shard_batch_write_sealed(struct shard_batch *batch);
+
 /* ---- reads ---- */
 
 /* A value found; borrowed memory of the engine until released. */

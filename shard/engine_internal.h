@@ -54,15 +54,29 @@ struct shard_engine_snapshot {
     rocksdb_readoptions_t *read;
 };
 
+/* Writes and, if the batch has an overlay, where they are. */
+struct shard_writes {
+    rocksdb_writebatch_t *batch;
+    struct shard_overlay own; /* zeroed without overlay */
+};
+
 struct shard_batch {
     struct shard_engine *engine;
-    rocksdb_writebatch_t *batch;
-    rocksdb_writebatch_t *sorted; /* the rows of `batch` in key order, while it is committed */
+    struct shard_writes open; /* what is put goes here */
+    struct shard_writes
+        sealed; /* being written: read by the owner and the writer, changed by none */
+    rocksdb_writebatch_t *sorted; /* what is written, in key order; the writer's while sealed */
     struct fl_writer join;        /* scratch for put2 */
     bool overlay;
-    struct shard_overlay own;   /* zeroed without overlay */
-    struct shard_recent recent; /* committed rows, valid while `commits` is the engine's */
+    bool is_sealed; /* the owner's: `sealed` holds writes */
+    struct shard_recent
+        recent; /* rows committed or sealed, valid while `commits` is the engine's */
     uint64_t commits;
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool written; /* what is sealed */
+    } shared;
 };
 
 /* Turns RocksDB's message into a status and frees it; logs it with the path. Does not stop. */
@@ -80,6 +94,15 @@ void shard__drop_hold(struct shard_engine *engine);
 /* Counts a change of the engine. Returns whether nobody else changed it since `seen`, which is
  * brought up to date. */
 bool shard__count_commit(struct shard_engine *engine, uint64_t *seen);
+
+/* A look-up with these options. */
+FL_MUST_USE enum fl_status shard__get(struct shard_engine *engine,
+                                      const rocksdb_readoptions_t *read,
+                                      struct fl_bytes key,
+                                      struct shard_value *value);
+
+/* Waits until what is sealed is written; it can be read back still. */
+void shard__await_sealed(struct shard_batch *batch);
 
 /* RocksDB's encoding of the batch; borrowed until the next write to it. */
 struct fl_bytes shard__encoding(const struct shard_batch *batch);

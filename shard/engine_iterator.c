@@ -50,11 +50,13 @@ struct shard_iterator *shard_iterator_create(struct shard_engine *engine,
 struct shard_iterator *
 shard_batch_scan(struct shard_batch *batch, struct fl_bytes lower, struct fl_bytes upper)
 {
-    struct shard_iterator *it = shard_iterator_create(batch->engine, NULL, lower, upper);
+    struct shard_iterator *it;
 
     fl_assert(batch->overlay);
+    shard__await_sealed(batch);
+    it = shard_iterator_create(batch->engine, NULL, lower, upper);
     it->batch = batch;
-    shard_overlay_cursor_init(&it->own, &batch->own, shard__encoding(batch), lower, upper);
+    shard_overlay_cursor_init(&it->own, &batch->open.own, shard__encoding(batch), lower, upper);
     return it;
 }
 

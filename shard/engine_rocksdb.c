@@ -1,4 +1,4 @@
-/* The engine over RocksDB's C interface: opening, errors, batches, look-ups, durability. Iterators
+/* The engine over RocksDB's C interface: opening, errors, look-ups, durability. Batches, iterators
  * and files are beside it. */
 #include "raftgroup/base/assert.h"
 #include "raftgroup/base/log.h"
@@ -9,14 +9,10 @@
 
 #include <rocksdb/c.h>
 
-#define TIER_PERSISTED       2 /* rocksdb::ReadTier::kPersistedTier */
-#define LOG_LEVEL_WARN       2 /* rocksdb::InfoLogLevel */
-#define LOG_FILE_BYTES       ((size_t)4 * 1024 * 1024)
-#define LOG_FILES            4
-#define COPY_VALUE_BYTES_MAX 4096 /* larger values are gathered, not joined first */
-#define SORTED_ROWS_MIN      16   /* a batch of fewer rows is written as it came */
-/* .. and so is a larger one: only a deletion of very many keys makes it, in key order. */
-#define SORTED_BYTES_MAX ((size_t)8 * 1024 * 1024)
+#define TIER_PERSISTED 2 /* rocksdb::ReadTier::kPersistedTier */
+#define LOG_LEVEL_WARN 2 /* rocksdb::InfoLogLevel */
+#define LOG_FILE_BYTES ((size_t)4 * 1024 * 1024)
+#define LOG_FILES      4
 /* Still over 16 bits per row of 300 bytes in a memtable half full; every insert touches it, so it
  * should stay in the processor's cache. */
 #define MEMTABLE_BLOOM_RATIO 0.004
@@ -389,232 +385,9 @@ void shard_engine_close(struct shard_engine *engine)
     free_engine(engine);
 }
 
-/* ---- batches ---- */
-
-struct shard_batch *shard_batch_create(struct shard_engine *engine, bool overlay)
-{
-    struct shard_batch *batch = fl_xcalloc(1, sizeof(*batch));
-
-    batch->engine = engine;
-    batch->batch = rocksdb_writebatch_create();
-    batch->sorted = rocksdb_writebatch_create();
-    batch->overlay = overlay;
-    if (overlay) {
-        shard_overlay_init(&batch->own);
-    }
-    shard_recent_init(&batch->recent, overlay ? engine->recent_bytes : 0);
-    shard__hold(engine);
-    return batch;
-}
-
-void shard_batch_destroy(struct shard_batch *batch)
-{
-    if (batch == NULL) {
-        return;
-    }
-    rocksdb_writebatch_destroy(batch->batch);
-    rocksdb_writebatch_destroy(batch->sorted);
-    shard__drop_hold(batch->engine);
-    shard_recent_close(&batch->recent);
-    fl_writer_close(&batch->join);
-    shard_overlay_close(&batch->own);
-    free(batch);
-}
-
-void shard_batch_clear(struct shard_batch *batch)
-{
-    rocksdb_writebatch_clear(batch->batch);
-    shard_overlay_clear(&batch->own);
-}
-
-struct shard_engine *shard_batch_engine(const struct shard_batch *batch)
-{
-    return batch->engine;
-}
-
-struct fl_bytes shard__encoding(const struct shard_batch *batch)
-{
-    size_t len;
-    const char *data = rocksdb_writebatch_data(batch->batch, &len);
-
-    return fl_bytes(data, len);
-}
-
-size_t shard_batch_count(const struct shard_batch *batch)
-{
-    return (size_t)rocksdb_writebatch_count(batch->batch);
-}
-
-size_t shard_batch_bytes(const struct shard_batch *batch)
-{
-    return shard__encoding(batch).len;
-}
-
-/* Does the slice lie inside the batch, whose memory moves when it grows? */
-static bool is_inside(const struct shard_batch *batch, struct fl_bytes bytes)
-{
-    struct fl_bytes all = shard__encoding(batch);
-
-    return bytes.len != 0 && bytes.data >= all.data && bytes.data < all.data + all.len;
-}
-
-void shard_batch_put(struct shard_batch *batch, struct fl_bytes key, struct fl_bytes value)
-{
-    fl_assert(!is_inside(batch, key));
-    if (is_inside(batch, value)) {
-        fl_writer_reset(&batch->join);
-        fl_write_raw(&batch->join, value);
-        value = fl_writer_bytes(&batch->join);
-    }
-    rocksdb_writebatch_put(
-        batch->batch, shard__chars(key), key.len, shard__chars(value), value.len);
-    if (batch->overlay) {
-        shard_overlay_note(&batch->own, shard__encoding(batch), key, value.len, false);
-    }
-}
-
-void shard_batch_put2(struct shard_batch *batch,
-                      struct fl_bytes key,
-                      struct fl_bytes value,
-                      struct fl_bytes value_rest)
-{
-    const char *key_list[1] = {shard__chars(key)};
-    size_t key_lens[1] = {key.len};
-    const char *values[2] = {shard__chars(value), shard__chars(value_rest)};
-    size_t value_lens[2] = {value.len, value_rest.len};
-
-    if (value.len + value_rest.len <= COPY_VALUE_BYTES_MAX || is_inside(batch, value_rest)) {
-        fl_writer_reset(&batch->join);
-        fl_write_raw(&batch->join, value);
-        fl_write_raw(&batch->join, value_rest);
-        shard_batch_put(batch, key, fl_writer_bytes(&batch->join));
-        return;
-    }
-    rocksdb_writebatch_putv(batch->batch, 1, key_list, key_lens, 2, values, value_lens);
-    if (batch->overlay) {
-        shard_overlay_note(
-            &batch->own, shard__encoding(batch), key, value.len + value_rest.len, false);
-    }
-}
-
-void shard_batch_delete(struct shard_batch *batch, struct fl_bytes key)
-{
-    rocksdb_writebatch_delete(batch->batch, shard__chars(key), key.len);
-    if (batch->overlay) {
-        shard_overlay_note(&batch->own, shard__encoding(batch), key, 0, true);
-    }
-}
-
-/* The rows of [start, end), one deletion each. They are noted first: the batch moves under a scan
- * when it grows. */
-static void delete_rows(struct shard_batch *batch, struct fl_bytes start, struct fl_bytes end)
-{
-    struct shard_iterator *it = batch->overlay
-                                    ? shard_batch_scan(batch, start, end)
-                                    : shard_iterator_create(batch->engine, NULL, start, end);
-    struct fl_writer keys;
-    struct fl_reader reader;
-    enum fl_status status;
-
-    fl_writer_init(&keys);
-    for (shard_iterator_first(it); shard_iterator_valid(it); shard_iterator_next(it)) {
-        fl_write_bytes(&keys, shard_iterator_key(it));
-    }
-    status = shard_iterator_status(it);
-    shard_iterator_destroy(it);
-    reader = fl_reader(fl_writer_bytes(&keys));
-    while (status == FL_OK && fl_reader_left(&reader) != 0) {
-        shard_batch_delete(batch, fl_read_bytes(&reader));
-    }
-    fl_writer_close(&keys);
-    if (status != FL_OK) {
-        shard_engine_stop(batch->engine, status, "rows to delete cannot be read");
-    }
-}
-
-void shard_batch_delete_range(struct shard_batch *batch, struct fl_bytes start, struct fl_bytes end)
-{
-    if (batch->engine->insert_hint) {
-        fl_assert(batch->overlay || shard_batch_count(batch) == 0);
-        delete_rows(batch, start, end);
-        return;
-    }
-    rocksdb_writebatch_delete_range(
-        batch->batch, shard__chars(start), start.len, shard__chars(end), end.len);
-    if (batch->overlay) {
-        shard_overlay_note_range(&batch->own, shard__encoding(batch), start, end);
-    }
-}
-
-/* Release and acquire: who sees the number of a commit is behind that commit. */
-bool shard__count_commit(struct shard_engine *engine, uint64_t *seen)
-{
-    uint64_t before = atomic_fetch_add_explicit(&engine->commits, 1, memory_order_acq_rel);
-    bool alone = before == *seen;
-
-    *seen = before + 1;
-    return alone;
-}
-
-/* What is written: the last row of every key in key order, where the overlay knows them and no
- * deleted range makes order matter. The engine's search for a place then begins beside the last
- * one (INSERT_HINT), and rows replaced within the batch are never written. */
-static rocksdb_writebatch_t *in_key_order(struct shard_batch *batch)
-{
-    struct fl_bytes encoding = shard__encoding(batch);
-    struct shard_overlay_cursor cursor;
-
-    if (!batch->overlay || batch->own.range_count != 0 || batch->own.row_count < SORTED_ROWS_MIN ||
-        encoding.len > SORTED_BYTES_MAX) {
-        return batch->batch;
-    }
-    rocksdb_writebatch_clear(batch->sorted);
-    shard_overlay_cursor_init(&cursor, &batch->own, encoding, fl_bytes(NULL, 0), fl_bytes(NULL, 0));
-    for (; cursor.next < cursor.count; shard_overlay_cursor_next(&cursor)) {
-        const struct shard_overlay_row *row = shard_overlay_cursor_row(&cursor);
-        struct fl_bytes key = shard_overlay_key(row, encoding);
-        struct fl_bytes value = shard_overlay_value(row, encoding);
-
-        if (row->deleted) {
-            rocksdb_writebatch_delete(batch->sorted, shard__chars(key), key.len);
-        } else {
-            rocksdb_writebatch_put(
-                batch->sorted, shard__chars(key), key.len, shard__chars(value), value.len);
-        }
-    }
-    shard_overlay_cursor_close(&cursor);
-    return batch->sorted;
-}
-
-enum fl_status shard_batch_commit(struct shard_batch *batch, bool sync)
-{
-    struct shard_engine *engine = batch->engine;
-    char *error = NULL;
-    enum fl_status status = shard__stopped(engine);
-
-    if (status == FL_OK && shard_batch_count(batch) != 0) {
-        rocksdb_write(
-            engine->db, sync ? engine->write_sync : engine->write, in_key_order(batch), &error);
-        if (error != NULL) {
-            status = shard__write_failed(engine, "write", error);
-        }
-        shard_runway_extend(&engine->runway);
-        if (!shard__count_commit(engine, &batch->commits) || status != FL_OK ||
-            batch->own.range_count != 0) {
-            shard_recent_forget(&batch->recent);
-        }
-        if (status == FL_OK && batch->own.range_count == 0) {
-            shard_overlay_remember(
-                &batch->own, shard__encoding(batch), engine->recent_kind, &batch->recent);
-        }
-    }
-    shard_batch_clear(batch);
-    return status;
-}
-
 /* ---- reads ---- */
 
-static enum fl_status get(struct shard_engine *engine,
+enum fl_status shard__get(struct shard_engine *engine,
                           const rocksdb_readoptions_t *read,
                           struct fl_bytes key,
                           struct shard_value *value)
@@ -642,47 +415,14 @@ enum fl_status shard_engine_get(struct shard_engine *engine,
                                 struct fl_bytes key,
                                 struct shard_value *value)
 {
-    return get(engine, snapshot != NULL ? snapshot->read : engine->read, key, value);
+    return shard__get(engine, snapshot != NULL ? snapshot->read : engine->read, key, value);
 }
 
 enum fl_status shard_engine_get_durable(struct shard_engine *engine,
                                         struct fl_bytes key,
                                         struct shard_value *value)
 {
-    return get(engine, engine->read_durable, key, value);
-}
-
-/* A row remembered from an earlier commit, if nobody else has committed since. */
-static bool
-recall(const struct shard_batch *batch, uint32_t hash, struct fl_bytes key, struct fl_bytes *value)
-{
-    return atomic_load_explicit(&batch->engine->commits, memory_order_acquire) == batch->commits &&
-           shard_recent_get(&batch->recent, hash, key, value);
-}
-
-enum fl_status
-shard_batch_get(struct shard_batch *batch, struct fl_bytes key, struct shard_value *value)
-{
-    uint32_t hash = shard_overlay_hash(key);
-    const struct shard_overlay_row *row;
-
-    fl_assert(batch->overlay);
-    *value = (struct shard_value){0};
-    row = shard_overlay_find(&batch->own, shard__encoding(batch), hash, key);
-    if (row != NULL) {
-        if (row->deleted) {
-            return FL_NOT_FOUND;
-        }
-        value->bytes = shard_overlay_value(row, shard__encoding(batch));
-        return FL_OK;
-    }
-    if (shard_overlay_hides(&batch->own, key)) {
-        return FL_NOT_FOUND;
-    }
-    if (recall(batch, hash, key, &value->bytes)) {
-        return FL_OK;
-    }
-    return get(batch->engine, batch->engine->read, key, value);
+    return shard__get(engine, engine->read_durable, key, value);
 }
 
 void shard_value_release(struct shard_value *value)

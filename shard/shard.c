@@ -16,9 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A batch this full is committed between two entries: iterating commands look at all of it. */
-#define BATCH_BYTES_MAX ((size_t)8 * 1024 * 1024)
-#define BATCH_ROWS_MAX  8192
+/* A batch this full is committed between two entries, one with so many rows before a command that
+ * may iterate: that looks at all of them. */
+#define BATCH_BYTES_MAX   ((size_t)16 * 1024 * 1024)
+#define ITERATED_ROWS_MAX 2048
 
 /* ---- rows of the group ---- */
 
@@ -421,6 +422,20 @@ static void fail_from(struct shard *shard,
     }
 }
 
+static bool may_iterate(const struct shard_apply *entry)
+{
+    uint8_t kind = entry->type == RAFT_ENT_NORMAL && entry->payload.len > 1 ? entry->payload.data[1]
+                                                                            : SHARD_COMMAND_PUT;
+
+    return kind == SHARD_COMMAND_DELETE_RANGE || kind == SHARD_COMMAND_TXN;
+}
+
+static bool is_full(const struct shard_batch *batch, const struct shard_apply *next)
+{
+    return shard_batch_bytes(batch) > BATCH_BYTES_MAX ||
+           (may_iterate(next) && shard_batch_count(batch) > ITERATED_ROWS_MAX);
+}
+
 static void machine_apply(struct shard_machine *machine,
                           struct shard_batch *batch,
                           struct shard_apply *entries,
@@ -435,9 +450,7 @@ static void machine_apply(struct shard_machine *machine,
         fl_assert(entries[i].term >= shard->state.applied_term);
         status = apply_entry(shard, batch, &entries[i]);
         shard->dirty = true;
-        if (status == FL_OK && i + 1 < n &&
-            (shard_batch_bytes(batch) > BATCH_BYTES_MAX ||
-             shard_batch_count(batch) > BATCH_ROWS_MAX)) {
+        if (status == FL_OK && i + 1 < n && is_full(batch, &entries[i + 1])) {
             /* D1 holds: what is committed are whole entries, with the state that says so. */
             shard__write_state(shard, batch);
             status = shard_batch_commit(batch, false);

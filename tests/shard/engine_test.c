@@ -9,6 +9,7 @@
 #include "tests/shard/fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -312,6 +313,70 @@ static void test_a_batch_reads_its_own_writes(void **state)
     (void)state;
     read_own_writes(0, false);
     read_own_writes(0, true);
+}
+
+static void *write_sealed(void *batch)
+{
+    assert_int_equal(shard_batch_write_sealed(batch), FL_OK);
+    return NULL;
+}
+
+static void check_gets(struct shard_batch *batch, const struct pending *model)
+{
+    for (unsigned i = 0; i < KEYS; i++) {
+        bool there = model->value[i][0] != '\0';
+        struct shard_value value;
+        char key[8];
+
+        snprintf(key, sizeof(key), "k%02u", i);
+        assert_int_equal(shard_batch_get(batch, str(key), &value), there ? FL_OK : FL_NOT_FOUND);
+        assert_true(!there || fl_bytes_equal(value.bytes, str(model->value[i])));
+        shard_value_release(&value);
+    }
+}
+
+/* Goal: what is sealed is read back before, while and after it is written, under what is put
+ * meanwhile; scans, seals and commits wait for it and keep the order. Method: random writes and
+ * deletions against a model, a thread that writes; rows remembered and not. */
+static void test_sealed_writes_are_read_back(void **state)
+{
+    (void)state;
+    for (size_t recent_bytes = 0; recent_bytes <= 4096; recent_bytes += 1024) {
+        struct place p = {.recent_bytes = recent_bytes, .insert_hint = true};
+        struct pending model = {0};
+        struct shard_batch *batch;
+        struct fl_prng prng;
+
+        fl_prng_seed(&prng, 7 + recent_bytes);
+        make_place(&p);
+        batch = shard_batch_create(p.engine, true);
+        assert_false(shard_batch_seal(batch)); /* nothing to write */
+        for (unsigned round = 0; round < 60; round++) {
+            pthread_t writer;
+
+            for (unsigned i = 0; i < 30; i++) {
+                write_randomly(batch, &model, &prng);
+            }
+            if (!shard_batch_seal(batch)) {
+                continue; /* deletions of nothing */
+            }
+            check_gets(batch, &model);
+            assert_int_equal(shard_batch_count(batch), 0);
+            assert_int_equal(pthread_create(&writer, NULL, write_sealed, batch), 0);
+            for (unsigned i = 0; i < 10; i++) {
+                write_randomly(batch, &model, &prng);
+            }
+            check_gets(batch, &model);
+            check_overlay(batch, &model, 0, KEYS);
+            if (round % 3 == 0) {
+                assert_int_equal(shard_batch_commit(batch, false), FL_OK);
+            }
+            check_overlay(batch, &model, 0, KEYS);
+            assert_int_equal(pthread_join(writer, NULL), 0);
+        }
+        shard_batch_destroy(batch);
+        close_place(&p);
+    }
 }
 
 static void test_remembered_rows_are_never_stale(void **state)
@@ -632,6 +697,7 @@ int main(void)
         cmocka_unit_test(test_a_large_batch_equals_its_writes),
         cmocka_unit_test(test_a_batch_is_all_or_nothing),
         cmocka_unit_test(test_a_batch_reads_its_own_writes),
+        cmocka_unit_test(test_sealed_writes_are_read_back),
         cmocka_unit_test(test_remembered_rows_are_never_stale),
         cmocka_unit_test(test_remembered_rows_end_with_an_ingestion),
         cmocka_unit_test(test_values_of_a_batch_may_be_copied_within_it),
