@@ -1,14 +1,4 @@
-/* The oracle of revisions, the node that asks it, and the floor of a range. See oracle.h.
- *
- * Message bytes (little-endian; every type has all fields, 0 where it does not use one):
- *
- *   off size  field          off size  field            off size  field
- *   0   1     version = 1    6   8     seq              26  8     current
- *   1   1     type           14  8     term             34  8     start
- *   2   4     boot           22  4     count            42  8     compact
- *                                                       50  8     leader
- *
- * The checksum is the frame's. */
+/* The oracle of revisions, the node that asks it, and the floor of a range. See oracle.h. */
 #include "node/oracle.h"
 
 #include "raftgroup/base/alloc.h"
@@ -16,68 +6,8 @@
 
 #include <assert.h>
 
-#define MESSAGE_VERSION 1
-
 static_assert(NODE_ORACLE_ASK_MAX <= NODE_ORACLE_WINDOW / 2, "half a window must hold any ask");
 static_assert(FL_PENDING_REQUESTS_MAX <= NODE_ORACLE_WAITERS_MAX, "every request may wait");
-
-/* ---- messages ---- */
-
-size_t node_oracle_message_encode(const struct node_oracle_message *message,
-                                  uint8_t out[NODE_ORACLE_MESSAGE_BYTES])
-{
-    out[0] = MESSAGE_VERSION;
-    out[1] = (uint8_t)message->type;
-    fl_put_u32le(out + 2, message->boot);
-    fl_put_u64le(out + 6, message->seq);
-    fl_put_u64le(out + 14, message->term);
-    fl_put_u32le(out + 22, message->count);
-    fl_put_u64le(out + 26, message->current);
-    fl_put_u64le(out + 34, message->start);
-    fl_put_u64le(out + 42, message->compact);
-    fl_put_u64le(out + 50, message->leader);
-    return NODE_ORACLE_MESSAGE_BYTES;
-}
-
-static bool message_is_sound(const struct node_oracle_message *m)
-{
-    bool ask = m->type == NODE_ORACLE_ASK;
-    bool grant = m->type == NODE_ORACLE_GRANT;
-    bool refuse = m->type == NODE_ORACLE_REFUSE;
-    bool known = ask || grant || refuse || m->type == NODE_ORACLE_CONFIRM;
-    bool unused = (ask || grant || m->count == 0) && (refuse || m->leader == 0) &&
-                  (grant || (m->current | m->start | m->compact) == 0);
-    bool bounded = m->count <= NODE_ORACLE_ASK_MAX && m->current <= NODE_REVISION_MAX - m->count &&
-                   m->start <= m->current && m->compact <= NODE_REVISION_MAX;
-
-    return known && unused && bounded && m->seq != 0 && (m->term != 0 || ask || refuse);
-}
-
-enum fl_status node_oracle_message_decode(struct fl_bytes input,
-                                          struct node_oracle_message *message)
-{
-    struct fl_reader r = fl_reader(input);
-    uint8_t version = fl_read_u8(&r);
-
-    if (!r.bad && version > MESSAGE_VERSION) {
-        return FL_NEWER_FORMAT;
-    }
-    message->type = (enum node_oracle_message_type)fl_read_u8(&r);
-    message->boot = fl_read_u32le(&r);
-    message->seq = fl_read_u64le(&r);
-    message->term = fl_read_u64le(&r);
-    message->count = fl_read_u32le(&r);
-    message->current = fl_read_u64le(&r);
-    message->start = fl_read_u64le(&r);
-    message->compact = fl_read_u64le(&r);
-    message->leader = fl_read_u64le(&r);
-    if (r.bad) {
-        return FL_TRUNCATED;
-    }
-    return fl_reader_done(&r) && version == MESSAGE_VERSION && message_is_sound(message)
-               ? FL_OK
-               : FL_BAD_MESSAGE;
-}
 
 /* ---- oracle ---- */
 
