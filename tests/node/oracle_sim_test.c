@@ -12,6 +12,7 @@
  * ORACLE_SIM_SEED is the first seed, ORACLE_SIM_SEEDS how many. */
 #include "node/oracle.h"
 #include "raftgroup/base/prng.h"
+#include "tests/node/oracle_sim_queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,31 +81,11 @@ struct stats {
     uint64_t restarts;
 };
 
-struct world;
-struct event;
-typedef void event_fn(struct world *world, const struct event *event);
-
-struct event {
-    uint64_t time;
-    uint64_t order;
-    event_fn *run;
-    size_t who;
-    uint64_t term;
-    uint64_t x;
-    uint64_t y;
-    struct op *op;
-    uint8_t bytes[NODE_ORACLE_MESSAGE_BYTES];
-    size_t len;
-};
-
 struct world {
     struct fl_prng prng;
     uint64_t now;
     bool chaos;
-    struct event *heap;
-    size_t heap_count;
-    size_t heap_capacity;
-    uint64_t order;
+    struct event_queue queue;
 
     uint64_t term; /* of the first range's group */
     size_t leader;
@@ -136,56 +117,9 @@ static uint64_t below(struct world *world, uint64_t bound)
     return fl_prng_below(&world->prng, bound);
 }
 
-/* ---- events ---- */
-
-static bool event_before(const struct event *a, const struct event *b)
-{
-    return a->time != b->time ? a->time < b->time : a->order < b->order;
-}
-
-static void heap_swap(struct world *world, size_t a, size_t b)
-{
-    struct event kept = world->heap[a];
-
-    world->heap[a] = world->heap[b];
-    world->heap[b] = kept;
-}
-
 static void post(struct world *world, uint64_t delay, struct event event)
 {
-    size_t at = world->heap_count;
-
-    event.time = world->now + delay;
-    event.order = world->order++;
-    fl_grow(&world->heap, &world->heap_capacity, at + 1, sizeof(event));
-    world->heap[world->heap_count++] = event;
-    while (at != 0 && event_before(&world->heap[at], &world->heap[(at - 1) / 2])) {
-        heap_swap(world, at, (at - 1) / 2);
-        at = (at - 1) / 2;
-    }
-}
-
-static struct event event_take(struct world *world)
-{
-    struct event first = world->heap[0];
-    size_t at = 0;
-
-    world->heap[0] = world->heap[--world->heap_count];
-    for (;;) {
-        size_t least = at;
-
-        for (size_t child = 2 * at + 1; child <= 2 * at + 2; child++) {
-            if (child < world->heap_count &&
-                event_before(&world->heap[child], &world->heap[least])) {
-                least = child;
-            }
-        }
-        if (least == at) {
-            return first;
-        }
-        heap_swap(world, at, least);
-        at = least;
-    }
+    event_queue_post(&world->queue, world->now + delay, &event);
 }
 
 /* ---- network ---- */
@@ -734,13 +668,13 @@ static void world_close(struct world *world)
     free(world->ops);
     free(world->sights);
     free(world->used);
-    free(world->heap);
+    event_queue_close(&world->queue);
 }
 
 static void run_until(struct world *world, uint64_t time)
 {
-    while (world->heap[0].time <= time) {
-        struct event event = event_take(world);
+    while (event_queue_first(&world->queue)->time <= time) {
+        struct event event = event_queue_take(&world->queue);
 
         world->now = event.time;
         event.run(world, &event);
