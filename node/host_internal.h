@@ -335,5 +335,8 @@ void node__revision_cancel(struct node_op *op);
 void node__revision_leads(struct node_replica *replica);
 void node__revision_stepped_down(struct node_replica *replica);
 void node__revision_round_done(struct node_replica *replica, const struct raft_read *read);
+/* Publishes the term in which the replica of the first range bears witness: before any message or
+ * record that came of a newer term leaves this loop (OR-13). Nothing for other groups. */
+void node__revision_witness(const struct node_replica *replica);
 
 #endif

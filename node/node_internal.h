@@ -69,6 +69,9 @@ struct node {
     char *client_urls;
 
     _Atomic uint64_t revision; /* highest seen; relaxed: a number that only grows */
+    /* node_witness_term of the first range's replica; 0: none. Its loop stores, every loop loads:
+     * sequentially consistent, so that no vote is out before all can see its term (OR-13). */
+    _Atomic uint64_t witness_term;
     atomic_bool draining;
     bool started; /* loops run; the opener's thread */
 

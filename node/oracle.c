@@ -19,6 +19,7 @@ struct node_oracle_peer {
     struct fl_list confirm_link; /* in unconfirmed or due */
     uint64_t node;
     uint32_t boot;
+    bool witness;   /* the parked ask bears witness */
     uint32_t want;  /* revisions wanted by the parked ask */
     uint64_t asked; /* highest seq that arrived in `boot` */
     size_t pair_count;
@@ -141,14 +142,31 @@ node_oracle_asked(struct node_oracle *oracle, uint64_t from, const struct node_o
     peer->boot = ask->boot;
     peer->asked = ask->seq;
     peer->want = ask->count;
+    peer->witness = ask->witness && ask->term == oracle->term;
     fl_list_remove(&peer->ask_link);
     fl_list_push_back(ask->count != 0 ? &oracle->parked : &oracle->reading, &peer->ask_link);
     return FL_OK;
 }
 
+/* A grant that a round must confirm, and who is to be told. */
+static void await_round(struct node_oracle *oracle, struct node_oracle_peer *peer)
+{
+    oracle->grants++;
+    if (peer->pair_count < NODE_ORACLE_ROUNDS_MAX) {
+        peer->pair_count++;
+    }
+    peer->pairs[peer->pair_count - 1].seq = peer->asked;
+    peer->pairs[peer->pair_count - 1].grant = oracle->grants;
+    if (peer->pair_count == 1) {
+        fl_list_remove(&peer->confirm_link);
+        fl_list_push_back(&oracle->unconfirmed, &peer->confirm_link);
+    }
+}
+
 static void grant_next(struct node_oracle *oracle,
                        struct node_oracle_peer *peer,
                        uint32_t count,
+                       bool quorum,
                        struct node_oracle_message *message)
 {
     fl_list_remove(&peer->ask_link);
@@ -161,18 +179,12 @@ static void grant_next(struct node_oracle *oracle,
         .current = oracle->current,
         .start = oracle->start,
         .compact = oracle->compact,
+        .witness = quorum && peer->witness,
     };
     oracle->current += count;
     fl_assert(count == 0 || oracle->current <= oracle->mark); /* OR-1 */
-    oracle->grants++;
-    if (peer->pair_count < NODE_ORACLE_ROUNDS_MAX) {
-        peer->pair_count++;
-    }
-    peer->pairs[peer->pair_count - 1].seq = peer->asked;
-    peer->pairs[peer->pair_count - 1].grant = oracle->grants;
-    if (peer->pair_count == 1) {
-        fl_list_remove(&peer->confirm_link);
-        fl_list_push_back(&oracle->unconfirmed, &peer->confirm_link);
+    if (!message->witness) {                                  /* OR-13 */
+        await_round(oracle, peer);
     }
 }
 
@@ -222,25 +234,47 @@ static void confirm_next(struct node_oracle *oracle,
     }
 }
 
-bool node_oracle_next(struct node_oracle *oracle, uint64_t *to, struct node_oracle_message *message)
+/* The next peer to be told of a confirm. */
+static struct node_oracle_peer *confirm_candidate(const struct node_oracle *oracle)
 {
-    uint32_t count;
+    return fl_list_empty(&oracle->due)
+               ? NULL
+               : fl_container_of(oracle->due.next, struct node_oracle_peer, confirm_link);
+}
+
+bool node_oracle_next(const struct node_oracle *oracle, uint64_t *to)
+{
     struct node_oracle_peer *peer;
+    uint32_t count;
 
     if (!oracle->leading) {
         return false;
     }
     peer = grant_candidate(oracle, &count);
-    if (peer != NULL) {
-        grant_next(oracle, peer, count, message);
-    } else if (!fl_list_empty(&oracle->due)) {
-        peer = fl_container_of(oracle->due.next, struct node_oracle_peer, confirm_link);
-        confirm_next(oracle, peer, message);
-    } else {
+    if (peer == NULL) {
+        peer = confirm_candidate(oracle);
+    }
+    if (peer == NULL) {
         return false;
     }
     *to = peer->node;
     return true;
+}
+
+void node_oracle_take(struct node_oracle *oracle, bool quorum, struct node_oracle_message *message)
+{
+    struct node_oracle_peer *peer;
+    uint32_t count;
+
+    fl_assert(oracle->leading);
+    peer = grant_candidate(oracle, &count);
+    if (peer != NULL) {
+        grant_next(oracle, peer, count, quorum, message);
+        return;
+    }
+    peer = confirm_candidate(oracle);
+    fl_assert(peer != NULL);
+    confirm_next(oracle, peer, message);
 }
 
 bool node_oracle_want_mark(struct node_oracle *oracle, uint64_t *mark)
@@ -442,6 +476,7 @@ void node_oracle_client_cancel(struct node_oracle_client *client, struct node_or
 
 bool node_oracle_client_ask(struct node_oracle_client *client,
                             uint64_t now,
+                            uint64_t witness,
                             uint64_t *to,
                             struct node_oracle_message *ask)
 {
@@ -465,6 +500,7 @@ bool node_oracle_client_ask(struct node_oracle_client *client,
     client->asked_at = now;
     client->asked_count = writes;
     client->asked_seen = client->seen;
+    client->asked_witness = witness != 0 && witness == client->term;
     client->probe = false;
     *to = client->oracle;
     *ask = (struct node_oracle_message){
@@ -473,6 +509,7 @@ bool node_oracle_client_ask(struct node_oracle_client *client,
         .seq = client->flying,
         .term = client->term,
         .count = writes,
+        .witness = client->asked_witness,
     };
     return true;
 }
@@ -514,12 +551,27 @@ static void grant_deal(struct node_oracle_client *client, const struct node_orac
     ask_give_up(client);
 }
 
+/* No newer oracle led when anything up to `seq` was asked for. */
+static void confirm_up_to_seq(struct node_oracle_client *client, uint64_t now, uint64_t seq)
+{
+    client->confirmed = seq;
+    client->progress_at = now;
+    FL_LIST_FOREACH_SAFE (link, &client->unconfirmed) {
+        if (waiter_of(link)->seq > seq) {
+            break; /* they are in order of seq */
+        }
+        fl_list_remove(link);
+        fl_list_push_back(&client->done, link);
+    }
+}
+
 static enum fl_status grant_arrived(struct node_oracle_client *client,
                                     uint64_t now,
                                     uint64_t from,
                                     const struct node_oracle_message *grant)
 {
-    if (grant->count > client->asked_count) {
+    if (grant->count > client->asked_count ||
+        (grant->witness && (!client->asked_witness || grant->term != client->term))) {
         ask_rejected(client, now, from);
         return FL_BAD_MESSAGE;
     }
@@ -535,6 +587,9 @@ static enum fl_status grant_arrived(struct node_oracle_client *client,
     client->progress_at = now;
     node_oracle_client_seen(client, grant->current + grant->count);
     grant_deal(client, grant);
+    if (grant->witness) {
+        confirm_up_to_seq(client, now, grant->seq); /* OR-13 */
+    }
     return FL_OK;
 }
 
@@ -549,15 +604,7 @@ static enum fl_status confirm_arrived(struct node_oracle_client *client,
     if (confirm->term != client->term || confirm->seq <= client->confirmed) {
         return FL_STALE;
     }
-    client->confirmed = confirm->seq;
-    client->progress_at = now;
-    FL_LIST_FOREACH_SAFE (link, &client->unconfirmed) {
-        if (waiter_of(link)->seq > client->confirmed) {
-            break; /* they are in order of seq */
-        }
-        fl_list_remove(link);
-        fl_list_push_back(&client->done, link);
-    }
+    confirm_up_to_seq(client, now, confirm->seq);
     return FL_OK;
 }
 

@@ -14,7 +14,14 @@
  *        propose with       <----------------------- grant{seq, current, count}
  *        current+1 ..                                read-index round, begun after the grant
  *        acknowledge,       <----------------------- confirm{seq}: and every earlier seq of the
- * term believe R=current
+ *        believe R=current                           term
+ *
+ * Most asks bear witness: the asker's own voter of the first range had not left the oracle's term.
+ * That is all a round would find out, so such a grant is its own confirm (OR-13):
+ *
+ *        ask{.., witness} ------------------------>  the two voters are a quorum
+ *        propose,           <----------------------- grant{.., witness}
+ *        acknowledge, believe
  *
  * One ask is in flight per node; what arrives meanwhile shares the next one. Asks do not wait for
  * confirms. Invariants OR-1.. are in node/README.md. */
@@ -55,7 +62,7 @@ struct node_oracle {
     uint64_t mark;          /* highest mark committed; none above was ever handed out */
     uint64_t mark_proposed; /* in flight, 0: none */
     uint64_t compact;
-    uint64_t grants;       /* numbers of the grants of this term */
+    uint64_t grants;       /* numbers of the grants of this term that need a round */
     uint64_t rounds_begun; /* grant number the newest round covers */
     uint64_t confirmed;    /* grant number confirmed */
     uint64_t next_ctx;     /* 1 .. for rounds, never reused in the life of this struct */
@@ -96,10 +103,11 @@ void node_oracle_compacted(struct node_oracle *oracle, uint64_t revision);
  * FL_TOO_MANY: more nodes than FL_NODES_MAX. */
 FL_MUST_USE enum fl_status
 node_oracle_asked(struct node_oracle *oracle, uint64_t from, const struct node_oracle_message *ask);
-/* The next message to send and the node it goes to; false: none now. */
-bool node_oracle_next(struct node_oracle *oracle,
-                      uint64_t *to,
-                      struct node_oracle_message *message);
+/* The node the next message goes to; false: none now. */
+bool node_oracle_next(const struct node_oracle *oracle, uint64_t *to);
+/* That message, to be sent now. `quorum`: the voter on that node and the one here are a quorum as
+ * things stand (node_witness_suffices). */
+void node_oracle_take(struct node_oracle *oracle, bool quorum, struct node_oracle_message *message);
 
 /* True when a MARK command with *mark should be proposed in the first range now; then it counts as
  * in flight until node_oracle_marked or node_oracle_mark_lost. */
@@ -111,7 +119,7 @@ void node_oracle_marked(struct node_oracle *oracle, uint64_t mark);
 void node_oracle_mark_lost(struct node_oracle *oracle);
 
 /* True when a read-index round should be begun in the first range now, for *ctx (unique in the life
- * of this struct only); fetch the messages of node_oracle_next first, so that the round covers what
+ * of this struct only); take the messages of node_oracle_next first, so that the round covers what
  * was just handed out. */
 bool node_oracle_want_round(struct node_oracle *oracle, uint64_t *ctx);
 /* The round ended; not ok (also: could not begin): it is wanted again, see node_oracle_mark_lost.
@@ -154,6 +162,7 @@ struct node_oracle_client {
     uint64_t
         asked_seen; /* `seen` when the ask left: a grant not above comes from the past (OR-6) */
     uint32_t asked_count;
+    bool asked_witness;
     uint64_t retry_at;          /* no ask before this time; 0: at once */
     uint64_t confirmed;         /* highest seq confirmed in `term` */
     uint64_t progress_at;       /* ms of the last grant, confirm or probe */
@@ -197,13 +206,16 @@ FL_MUST_USE enum fl_status node_oracle_client_submit(struct node_oracle_client *
 void node_oracle_client_cancel(struct node_oracle_client *client,
                                struct node_oracle_waiter *waiter);
 
-/* True when *ask should be sent to node *to now. */
+/* True when *ask should be sent to node *to now. `witness`: term of this node's voter of the first
+ * range (node_witness_term), looked up for this call: not before anybody who waits was submitted;
+ * 0: none. */
 bool node_oracle_client_ask(struct node_oracle_client *client,
                             uint64_t now,
+                            uint64_t witness,
                             uint64_t *to,
                             struct node_oracle_message *ask);
 /* A GRANT, CONFIRM or REFUSE from node `from` arrived. FL_STALE: from the past, ignored (an ask may
- * be due again); FL_BAD_MESSAGE: an ASK, or more granted than was asked for. */
+ * be due again); FL_BAD_MESSAGE: an ASK, or more granted or confirmed than was asked for. */
 FL_MUST_USE enum fl_status node_oracle_client_answered(struct node_oracle_client *client,
                                                        uint64_t now,
                                                        uint64_t from,

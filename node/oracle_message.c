@@ -16,6 +16,7 @@ size_t node_oracle_message_encode(const struct node_oracle_message *message,
     fl_put_u64le(out + 34, message->start);
     fl_put_u64le(out + 42, message->compact);
     fl_put_u64le(out + 50, message->leader);
+    out[58] = message->witness ? 1 : 0;
     return NODE_ORACLE_MESSAGE_BYTES;
 }
 
@@ -25,7 +26,7 @@ static bool message_is_sound(const struct node_oracle_message *m)
     bool grant = m->type == NODE_ORACLE_GRANT;
     bool refuse = m->type == NODE_ORACLE_REFUSE;
     bool known = ask || grant || refuse || m->type == NODE_ORACLE_CONFIRM;
-    bool unused = (ask || grant || m->count == 0) && (refuse || m->leader == 0) &&
+    bool unused = (ask || grant || (m->count == 0 && !m->witness)) && (refuse || m->leader == 0) &&
                   (grant || (m->current | m->start | m->compact) == 0);
     bool bounded = m->count <= NODE_ORACLE_ASK_MAX && m->current <= NODE_REVISION_MAX - m->count &&
                    m->start <= m->current && m->compact <= NODE_REVISION_MAX;
@@ -38,6 +39,7 @@ enum fl_status node_oracle_message_decode(struct fl_bytes input,
 {
     struct fl_reader r = fl_reader(input);
     uint8_t version = fl_read_u8(&r);
+    uint8_t witness;
 
     if (!r.bad && version > MESSAGE_VERSION) {
         return FL_NEWER_FORMAT;
@@ -51,10 +53,13 @@ enum fl_status node_oracle_message_decode(struct fl_bytes input,
     message->start = fl_read_u64le(&r);
     message->compact = fl_read_u64le(&r);
     message->leader = fl_read_u64le(&r);
+    witness = fl_read_u8(&r);
+    message->witness = witness == 1;
     if (r.bad) {
         return FL_TRUNCATED;
     }
-    return fl_reader_done(&r) && version == MESSAGE_VERSION && message_is_sound(message)
+    return fl_reader_done(&r) && version == MESSAGE_VERSION && witness <= 1 &&
+                   message_is_sound(message)
                ? FL_OK
                : FL_BAD_MESSAGE;
 }

@@ -8,7 +8,7 @@
  *   0   1     version = 1    6   8     seq              26  8     current
  *   1   1     type           14  8     term             34  8     start
  *   2   4     boot           22  4     count            42  8     compact
- *                                                       50  8     leader
+ *   58  1     witness, 0 or 1                           50  8     leader
  *
  * The checksum is the frame's. */
 #ifndef NODE_ORACLE_MESSAGE_H
@@ -23,7 +23,7 @@
 
 #define NODE_ORACLE_ASK_MAX       4096                      /* revisions of one ask */
 #define NODE_REVISION_MAX         ((UINT64_C(1) << 53) - 1) /* JavaScript and jq keep these exact */
-#define NODE_ORACLE_MESSAGE_BYTES 58
+#define NODE_ORACLE_MESSAGE_BYTES 59
 
 enum node_oracle_message_type {
     NODE_ORACLE_ASK = 1, /* client -> oracle */
@@ -43,6 +43,7 @@ struct node_oracle_message {
     uint64_t start;   /* GRANT: `current` when this oracle's term began; start <= current */
     uint64_t compact; /* GRANT: compact revision of the keyspace as the oracle knows it */
     uint64_t leader;  /* REFUSE: node id that leads the first range; 0: unknown */
+    bool witness;     /* ASK: the first range's voter here is in `term`; GRANT: confirmed by that */
 };
 
 /* Encodes into `out`, returns the length. */

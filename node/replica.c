@@ -326,6 +326,7 @@ void node__replica_check_serving(struct node_replica *replica)
 
 static void carry_out(struct node_replica *replica, const struct raft_ready *ready)
 {
+    node__revision_witness(replica); /* before anything leaves (OR-13) */
     for (uint32_t i = 0; i < ready->nmade; i++) {
         node_log_cache_append(
             replica->cache, ready->made[i].index, ready->made[i].term, ready->made[i].type, NULL);
@@ -382,6 +383,7 @@ void node__replica_turn(struct node_replica *replica)
     if (replica->installing) {
         return; /* dirty again when that is done */
     }
+    node__revision_witness(replica); /* a core that froze has no ready */
     node__replica_propose(replica);
     node__replica_begin_round(replica);
     while (raft_has_ready(replica->raft)) {

@@ -323,6 +323,9 @@ void node__replica_close(struct node_replica *replica)
     node_wheel_cancel(&host->wheel, &replica->held_timer.timer);
     node_wheel_cancel(&host->wheel, &replica->apply_timer.timer);
     free(replica->held);
+    if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
+        atomic_store(&host->node->witness_term, 0);
+    }
     raft_close(replica->raft);
     node_log_cache_destroy(replica->cache);
     node_floor_close(&replica->floor);

@@ -6,6 +6,7 @@
  * and an encoded node_oracle_message. */
 #include "node/host_internal.h"
 
+#include "node/witness.h"
 #include "raftgroup/base/assert.h"
 #include "shard/command.h"
 
@@ -151,6 +152,18 @@ static void propose_mark(struct node_replica *first, uint64_t mark)
     node__replica_admit(first, op);
 }
 
+/* Are the voter on that node and the leader here a quorum (OR-13)? */
+static bool is_quorum(const struct node_replica *first, uint64_t node_id)
+{
+    struct raft_status status;
+
+    raft_status_get(first->raft, &status);
+    return node_witness_suffices(&status,
+                                 raft_conf_get(first->raft),
+                                 first->host->oracle.term,
+                                 node__replica_on(first, node_id));
+}
+
 static bool oracle_turn(struct node_host *host)
 {
     struct node_replica *first = node__host_replica(host, PLACEMENT_FIRST_RANGE_ID);
@@ -162,11 +175,12 @@ static bool oracle_turn(struct node_host *host)
     if (first == NULL) {
         return false;
     }
-    while (node_oracle_next(&host->oracle, &to, &message)) {
+    while (node_oracle_next(&host->oracle, &to)) {
         struct node_oracle_asker *asker = NULL;
 
         HASH_FIND(hh, host->askers, &to, sizeof(to), asker);
         fl_assert(asker != NULL);
+        node_oracle_take(&host->oracle, is_quorum(first, asker->node_id), &message);
         send_message(host, asker->node_id, asker->loop, &message);
         moved = true;
     }
@@ -189,6 +203,16 @@ void node__revision_round_done(struct node_replica *replica, const struct raft_r
 {
     fl_assert(replica->group_id == PLACEMENT_FIRST_RANGE_ID);
     node_oracle_round_done(&replica->host->oracle, read->ctx, read->ok);
+}
+
+void node__revision_witness(const struct node_replica *replica)
+{
+    struct raft_status status;
+
+    if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
+        raft_status_get(replica->raft, &status);
+        atomic_store(&replica->host->node->witness_term, node_witness_term(&status));
+    }
 }
 
 void node__revision_leads(struct node_replica *replica)
@@ -305,7 +329,8 @@ static bool client_turn(struct node_host *host)
             unconfirmable(op_of(waiter));
         }
     }
-    while (node_oracle_client_ask(&host->client, host->now_ms, &to, &ask)) {
+    while (node_oracle_client_ask(
+        &host->client, host->now_ms, atomic_load(&host->node->witness_term), &to, &ask)) {
         send_message(host, to, (uint8_t)host->index, &ask);
         moved = true;
     }

@@ -124,6 +124,7 @@ static struct node_oracle_message random_message(struct fl_prng *prng)
     m.term = 1 + (fl_prng_next(prng) >> 1);
     if (m.type == NODE_ORACLE_ASK || m.type == NODE_ORACLE_GRANT) {
         m.count = (uint32_t)fl_prng_below(prng, NODE_ORACLE_ASK_MAX + 1);
+        m.witness = fl_prng_below(prng, 2) != 0;
     }
     if (m.type == NODE_ORACLE_GRANT) {
         m.current = fl_prng_below(prng, NODE_REVISION_MAX - NODE_ORACLE_ASK_MAX);
@@ -140,7 +141,7 @@ static bool message_equal(const struct node_oracle_message *a, const struct node
 {
     return a->type == b->type && a->boot == b->boot && a->seq == b->seq && a->term == b->term &&
            a->count == b->count && a->current == b->current && a->start == b->start &&
-           a->compact == b->compact && a->leader == b->leader;
+           a->compact == b->compact && a->leader == b->leader && a->witness == b->witness;
 }
 
 /* Goal: every message comes back as it went; every shorter, longer or damaged one is refused or
@@ -198,6 +199,27 @@ static void test_messages_versions(void **state)
     assert_int_equal(node_oracle_message_decode(fl_bytes(bytes, len), &back), FL_BAD_MESSAGE);
 }
 
+/* Goal: only asks and grants speak of witnesses, and only yes or no (OR-13). Method: the byte set
+ * in a message of every type. */
+static void test_messages_witness(void **state)
+{
+    (void)state;
+    for (int type = NODE_ORACLE_ASK; type <= NODE_ORACLE_REFUSE; type++) {
+        struct node_oracle_message m = {.boot = 1, .seq = 1, .term = 1, .witness = true};
+        struct node_oracle_message back;
+        bool may = type == NODE_ORACLE_ASK || type == NODE_ORACLE_GRANT;
+        uint8_t bytes[NODE_ORACLE_MESSAGE_BYTES];
+        size_t len;
+
+        m.type = (enum node_oracle_message_type)type;
+        len = node_oracle_message_encode(&m, bytes);
+        assert_int_equal(node_oracle_message_decode(fl_bytes(bytes, len), &back),
+                         may ? FL_OK : FL_BAD_MESSAGE);
+        bytes[len - 1] = 2;
+        assert_int_equal(node_oracle_message_decode(fl_bytes(bytes, len), &back), FL_BAD_MESSAGE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_floor_of_a_new_leader),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_messages_versions),
+        cmocka_unit_test(test_messages_witness),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
