@@ -14,9 +14,10 @@
 #define ENTRY_OVERHEAD    64
 #define FETCH_BYTES_MAX   ((uint64_t)4 * 1024 * 1024)
 #define FETCH_ENTRIES_MAX 8192
-/* What gathers on a follower before it is applied, and for how long at most. */
-#define GATHER_ENTRIES_MAX 64
-#define GATHER_MS          10
+/* What gathers on a follower before it is applied, and for how long at most: all groups until the
+ * same milliseconds, so that the apply thread gets up once for all of them. */
+#define GATHER_ENTRIES_MAX 256
+#define GATHER_MS          20
 /* So long after a read had to wait for rows, rows are committed without being asked for. */
 #define READERS_MS 20
 
@@ -230,7 +231,9 @@ static bool may_gather(struct node_replica *replica)
         return false;
     }
     if (!node_timer_is_set(&replica->apply_timer.timer)) {
-        node_wheel_set(&host->wheel, &replica->apply_timer.timer, host->now_ms + GATHER_MS);
+        node_wheel_set(&host->wheel,
+                       &replica->apply_timer.timer,
+                       (host->now_ms / GATHER_MS + 1) * GATHER_MS);
     }
     return true;
 }
