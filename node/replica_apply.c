@@ -231,9 +231,8 @@ static bool may_gather(struct node_replica *replica)
         return false;
     }
     if (!node_timer_is_set(&replica->apply_timer.timer)) {
-        node_wheel_set(&host->wheel,
-                       &replica->apply_timer.timer,
-                       (host->now_ms / GATHER_MS + 1) * GATHER_MS);
+        node_wheel_set(
+            &host->wheel, &replica->apply_timer.timer, (host->now_ms / GATHER_MS + 1) * GATHER_MS);
     }
     return true;
 }
