@@ -117,7 +117,8 @@ static void answer(struct node_apply_task *task)
     }
 }
 
-/* Tasks of entries whose outcome is known, up to `end`: answers, and back to their loops. */
+/* Tasks of entries whose outcome is known, up to `end`: answers, and back to their loops. Nothing
+ * in here may wait for another thread: its bell is held. */
 static void deliver(struct node_task *first, const struct node_task *end, bool committed)
 {
     node_bells_hold();
