@@ -144,7 +144,7 @@ static void blank(const char *path, size_t from, size_t to)
 
 static void flip(const char *path, size_t at)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR);
 
     assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
@@ -334,7 +334,7 @@ static void test_a_live_log_is_left_alone(void **state)
     struct stat st;
     int ready[2];
     int done[2];
-    char byte;
+    char byte = 0;
     char log[600];
     off_t size;
     pid_t child;
