@@ -348,11 +348,6 @@ static void close_hosts(struct node *node)
         node_loop_stop(node->loops[i]);
         node_loop_join(node->loops[i]);
     }
-    /* Only now: a loop that still ran might have posted to one that had ended. */
-    for (unsigned i = 0; i < node->host_count; i++) {
-        node_loop_destroy(node->loops[i]);
-        node_host_destroy(node->hosts[i]);
-    }
 }
 
 static void close_workers(struct node *node)
@@ -360,6 +355,11 @@ static void close_workers(struct node *node)
     node_worker_stop(node->log_writer);
     node_worker_stop(node->janitor);
     node_pool_stop(node->read_pool);
+    /* Only now: a thread that still ran might be about to wake a loop that had ended. */
+    for (unsigned i = 0; i < node->host_count; i++) {
+        node_loop_destroy(node->loops[i]);
+        node_host_destroy(node->hosts[i]);
+    }
     node_worker_destroy(node->log_writer);
     node_worker_destroy(node->janitor);
     node_pool_destroy(node->read_pool);
