@@ -430,6 +430,7 @@ static bool may_iterate(const struct shard_apply *entry)
     return kind == SHARD_COMMAND_DELETE_RANGE || kind == SHARD_COMMAND_TXN;
 }
 
+/* Whether the batch must be committed before this entry. */
 static bool is_full(const struct shard_batch *batch, const struct shard_apply *next)
 {
     return shard_batch_bytes(batch) > BATCH_BYTES_MAX ||
@@ -444,16 +445,18 @@ static void machine_apply(struct shard_machine *machine,
     struct shard *shard = of(machine);
 
     for (size_t i = 0; i < n; i++) {
-        enum fl_status status;
+        enum fl_status status = FL_OK;
 
         fl_assert(entries[i].index == shard->state.applied_index + 1);
         fl_assert(entries[i].term >= shard->state.applied_term);
-        status = apply_entry(shard, batch, &entries[i]);
-        shard->dirty = true;
-        if (status == FL_OK && i + 1 < n && is_full(batch, &entries[i + 1])) {
+        if (is_full(batch, &entries[i])) {
             /* D1 holds: what is committed are whole entries, with the state that says so. */
             shard__write_state(shard, batch);
             status = shard_batch_commit(batch, false);
+        }
+        if (status == FL_OK) {
+            status = apply_entry(shard, batch, &entries[i]);
+            shard->dirty = true;
         }
         if (status != FL_OK) {
             fail_from(shard, entries, i, n, status);

@@ -392,6 +392,35 @@ static void test_a_stopped_engine_commits_nothing(void **state)
     fl_buf_release(command);
 }
 
+static void apply_uncommitted(struct fixture *f, struct fl_buf *command)
+{
+    struct shard_apply entry;
+
+    shard_command_set_epoch(command, FIXTURE_EPOCH);
+    entry = fixture_apply_raw(f, fl_buf_bytes(command), RAFT_ENT_NORMAL);
+    assert_int_equal(entry.status, FL_OK);
+    fl_buf_release(entry.result);
+    fl_buf_release(command);
+}
+
+/* Goal: a command that may iterate does not have thousands of rows of others to look at, also as
+ * the first entry of its call; a put leaves them in the batch. Method: the size of the batch. */
+static void test_many_rows_are_committed_before_iterating(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 1500; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "k%04u", i);
+        apply_uncommitted(f, command_put(key, "v"));
+    }
+    assert_true(shard_batch_count(f->batch) >= 3000);
+    apply_uncommitted(f, command_delete("k0001", "k0003"));
+    assert_in_range(shard_batch_count(f->batch), 2, 20); /* its own rows, and the state */
+    fixture_commit(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -409,6 +438,7 @@ int main(void)
         TEST(test_newer_entries_stop_the_process),
         TEST(test_membership_changes_conf_and_descriptor),
         TEST(test_an_empty_shard_waits),
+        TEST(test_many_rows_are_committed_before_iterating),
         cmocka_unit_test(test_destroy_takes_only_its_own_rows),
         TEST(test_durable_index_follows_flushes),
         TEST(test_a_stopped_engine_commits_nothing),
