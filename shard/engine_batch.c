@@ -230,6 +230,7 @@ write_out(struct shard_batch *batch, const struct shard_writes *writes, bool syn
     char *error = NULL;
 
     FL_TRY(shard__stopped(engine));
+    shard_runway_begin(&engine->runway);
     rocksdb_write(
         engine->db, sync ? engine->write_sync : engine->write, in_key_order(batch, writes), &error);
     shard_runway_extend(&engine->runway);

@@ -2,6 +2,7 @@
 #include "shard/engine_wal.h"
 
 #include "raftgroup/base/alloc.h"
+#include "raftgroup/base/assert.h"
 #include "raftgroup/base/bytes.h"
 #include "raftgroup/base/crc32c.h"
 #include "raftgroup/base/log.h"
@@ -115,7 +116,13 @@ static off_t fill(int file, off_t from, off_t to)
     return from;
 }
 
-void shard_runway_extend(struct shard_runway *runway)
+void shard_runway_begin(struct shard_runway *runway)
+{
+    fl_assert(runway->bytes == 0 ||
+              !atomic_exchange_explicit(&runway->busy, true, memory_order_acquire));
+}
+
+static void extend(struct shard_runway *runway)
 {
     off_t half = (off_t)runway->bytes / 2;
     off_t at;
@@ -140,6 +147,12 @@ void shard_runway_extend(struct shard_runway *runway)
         runway->end =
             fill(runway->file, runway->end > at ? runway->end : at, at + (off_t)runway->bytes);
     }
+}
+
+void shard_runway_extend(struct shard_runway *runway)
+{
+    extend(runway);
+    atomic_store_explicit(&runway->busy, false, memory_order_release);
 }
 
 /* ---- the end of a log ----
@@ -169,11 +182,16 @@ static size_t place(size_t at)
     return BLOCK - at % BLOCK < HEADER ? at - at % BLOCK + BLOCK : at;
 }
 
+/* As the library stores a CRC-32C. */
+static uint32_t mask(uint32_t crc)
+{
+    return ((crc >> 15) | (crc << 17)) + UINT32_C(0xa282ead8);
+}
+
 /* The end of the whole record at `at`; 0: there is none. */
 static size_t record_end(struct fl_bytes log, size_t at)
 {
     size_t end;
-    uint32_t crc;
 
     if (at + HEADER > log.len || log.data[at + 6] < FULL || log.data[at + 6] > LAST) {
         return 0;
@@ -182,9 +200,8 @@ static size_t record_end(struct fl_bytes log, size_t at)
     if (end > block_end(log, at)) {
         return 0;
     }
-    crc = fl_crc32c(0, log.data + at + 6, end - at - 6);
-    crc = ((crc >> 15) | (crc << 17)) + UINT32_C(0xa282ead8);
-    return crc == fl_get_u32le(log.data + at) ? end : 0;
+    return mask(fl_crc32c(0, log.data + at + 6, end - at - 6)) == fl_get_u32le(log.data + at) ? end
+                                                                                              : 0;
 }
 
 /* Whether a batch begins between `at` and the end of its block. */
@@ -223,6 +240,26 @@ static bool is_zero(struct fl_bytes log, size_t at, size_t end)
         at++;
     }
     return at == end;
+}
+
+/* Whether the broken record at `at` is whole but for its length, which no checksum covers: then its
+ * bytes up to some other place have the checksum it names. */
+static bool only_length_is_wrong(struct fl_bytes log, size_t at)
+{
+    size_t end = block_end(log, at);
+    uint32_t crc;
+
+    if (at + HEADER > end) {
+        return false;
+    }
+    crc = fl_crc32c(0, log.data + at + 6, 1);
+    for (size_t next = at + HEADER; mask(crc) != fl_get_u32le(log.data + at); next++) {
+        if (next == end) {
+            return false;
+        }
+        crc = fl_crc32c(crc, log.data + next, 1);
+    }
+    return true;
 }
 
 /* Whether the file ends before the broken record at `at` does. */
@@ -271,9 +308,10 @@ static enum fl_status find_end(struct fl_bytes log, bool torn, size_t *keep)
     if (is_zero(log, *keep, log.len)) {
         return FL_OK;
     }
-    return torn && !batch_follows(log, at) && (passes_end(log, at) || lacks_part(log, at))
-               ? FL_OK
-               : FL_CORRUPT;
+    if (!torn || batch_follows(log, at) || only_length_is_wrong(log, at)) {
+        return FL_CORRUPT;
+    }
+    return passes_end(log, at) || lacks_part(log, at) ? FL_OK : FL_CORRUPT;
 }
 
 static enum fl_status settle_log(int file, bool torn, const char *path)
@@ -306,21 +344,21 @@ static enum fl_status settle_log(int file, bool torn, const char *path)
     return result;
 }
 
-/* Whether nobody has the engine open. The library locks the file again when it opens it. */
-static bool is_free(const char *directory)
+/* The library's lock, to be closed again before the library takes it itself; -1: there is no engine
+ * yet, or somebody has it open. While it is held nobody can begin to write what is cut here. */
+static int lock_engine(const char *directory)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char path[PATH_MAX];
     int file;
-    bool is;
 
     (void)snprintf(path, sizeof(path), "%s/LOCK", directory);
     file = open(path, O_RDWR | O_CLOEXEC);
-    is = file >= 0 && fcntl(file, F_OFD_SETLK, &lock) == 0;
-    if (file >= 0) {
+    if (file >= 0 && fcntl(file, F_OFD_SETLK, &lock) != 0) {
         (void)close(file);
+        file = -1;
     }
-    return is;
+    return file;
 }
 
 static bool is_log(const char *name)
@@ -334,12 +372,10 @@ enum fl_status shard_wal_settle(const char *directory, bool torn, char *why, siz
 {
     enum fl_status result = FL_OK;
     const struct dirent *entry;
-    DIR *list;
+    int lock = lock_engine(directory);
+    DIR *list = lock >= 0 ? opendir(directory) : NULL;
 
-    if (!is_free(directory) || (list = opendir(directory)) == NULL) {
-        return FL_OK; /* not there yet, or the library will tell */
-    }
-    while (result == FL_OK && (entry = readdir(list)) != NULL) {
+    while (list != NULL && result == FL_OK && (entry = readdir(list)) != NULL) {
         char path[PATH_MAX];
         int file;
 
@@ -352,12 +388,17 @@ enum fl_status shard_wal_settle(const char *directory, bool torn, char *why, siz
         if (result == FL_CORRUPT) {
             (void)snprintf(why, why_bytes, "%s: the log is damaged", path);
         } else if (result != FL_OK) {
-            (void)snprintf(why, why_bytes, "%s: cannot be read: %s", path, strerror(errno));
+            (void)snprintf(why, why_bytes, "%s: cannot be read or cut: %s", path, strerror(errno));
         }
         if (file >= 0) {
             (void)close(file);
         }
     }
-    (void)closedir(list);
-    return result;
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    if (lock >= 0) {
+        (void)close(lock);
+    }
+    return result; /* what is not there, or not ours, the library tells */
 }

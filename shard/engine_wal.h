@@ -13,22 +13,26 @@
 
 #include "raftgroup/base/status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 struct shard_runway {
-    char *directory; /* of the logs; NULL: no runway */
-    size_t bytes;    /* at most this far ahead, at least half of it */
-    int file;        /* the library's open log, shared with it; -1: none yet */
-    off_t at;        /* where the log ended when last looked at */
-    off_t end;       /* where the zeros end */
+    char *directory;  /* of the logs; NULL: no runway */
+    size_t bytes;     /* at most this far ahead, at least half of it */
+    int file;         /* the library's open log, shared with it; -1: none yet */
+    off_t at;         /* where the log ended when last looked at */
+    off_t end;        /* where the zeros end */
+    atomic_bool busy; /* between begin and extend */
 };
 
 /* `bytes` 0: none. */
 void shard_runway_init(struct shard_runway *runway, const char *directory, size_t bytes);
 void shard_runway_close(struct shard_runway *runway);
-/* After every batch written: sees to it that zeros lie ahead. */
+/* Before every batch written: asserts that no other is being written, on which zeros could fall. */
+void shard_runway_begin(struct shard_runway *runway);
+/* After it: sees to it that zeros lie ahead. */
 void shard_runway_extend(struct shard_runway *runway);
 
 /* Before the engine opens `directory`: cuts what lies behind the last whole record of every log

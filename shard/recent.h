@@ -5,7 +5,7 @@
  * Overwriting a key needs its old version, and a search in a memtable of 64 MB costs more than all
  * the rest of a look-up. Whatever is not here is simply looked up: rows give way in turn, within
  * the bucket of a hash or when all together are too large, and everything is forgotten when anybody
- * else may have written (engine_rocksdb.c counts commits).
+ * else may have written (shard__count_commit).
  *
  *     bucket    8 hashes | 8 rows          a look-up reads one bucket and the row it finds */
 #ifndef SHARD_RECENT_H
