@@ -10,6 +10,9 @@
 #define UPKEEP_MS       500
 #define DRAIN_MS        20 /* upkeep while leaderships are handed over */
 #define PARKED_RETRY_MS 50
+/* Entries that no quorum waits for, and commit points alone, gather for this long (raftgroup's
+ * defer.c). */
+#define DEFER_MS 20
 /* Payloads of the newest entries kept in memory, all groups of a loop together. */
 #define CACHE_BYTES_MAX ((uint64_t)128 * 1024 * 1024)
 
@@ -414,6 +417,7 @@ static struct raft_env *create_env(const struct node_options *options)
     raft_config_default(&config);
     config.election_ticks = options->election_ms;
     config.heartbeat_ticks = options->heartbeat_ms;
+    config.defer_ticks = DEFER_MS;
     return raft_env_create(&config, &ops);
 }
 

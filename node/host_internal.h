@@ -31,10 +31,6 @@ struct node_replica {
     struct node_deadline timer;       /* the core's */
     struct node_deadline early_timer; /* elections out of turn */
     unsigned early_tries;
-    struct node_deadline held_timer; /* leader: appends without entries that wait a little */
-    struct raft_msg *held;
-    size_t held_count;
-    size_t held_capacity;
     struct fl_list dirty; /* in the host's list when its core may have a ready */
 
     /* soft state as of the last ready */
@@ -225,7 +221,6 @@ void node__replica_close(struct node_replica *replica);
 void node__replica_check_serving(struct node_replica *replica);
 void node__replica_campaign_soon(struct node_replica *replica, uint64_t gone);
 void node__replica_early_election(struct node_replica *replica);
-void node__replica_send_held(struct node_replica *replica);
 void node__replica_message(struct node_replica *replica,
                            uint64_t peer,
                            struct fl_reader *body,

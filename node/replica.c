@@ -16,9 +16,6 @@
 #define HEIR_MS     10
 #define HEIR_GAP_MS 150
 #define EARLY_TRIES 8
-/* How long a commit point may wait for entries to travel with. All groups wait for the same
- * milliseconds, so that those of many groups leave in one frame. */
-#define HOLD_MS 20
 
 uint64_t node__replica_node_of(const struct node_replica *replica, uint64_t replica_id)
 {
@@ -153,51 +150,6 @@ send_entries(struct node_replica *replica, uint64_t node, const struct raft_msg 
     (void)node__host_send(host, node, NODE_MESSAGE_RAFT, host->parts, count);
 }
 
-/* An append without entries only tells a new commit point (or probes). The next append with entries
- * says the same, and under load it follows at once: so it waits a little, and mostly never leaves.
- * Raft allows any message to be late or lost. */
-static void hold_empty(struct node_replica *replica, const struct raft_msg *message)
-{
-    struct node_host *host = replica->host;
-    size_t slot = 0;
-
-    while (slot < replica->held_count && replica->held[slot].to != message->to) {
-        slot++;
-    }
-    if (slot == replica->held_count) {
-        if (replica->held_count == 0) {
-            node_wheel_set(
-                &host->wheel, &replica->held_timer.timer, (host->now_ms / HOLD_MS + 1) * HOLD_MS);
-        }
-        fl_grow(&replica->held, &replica->held_capacity, slot + 1, sizeof(*replica->held));
-        replica->held_count++;
-    }
-    replica->held[slot] = *message;
-}
-
-static void forget_held(struct node_replica *replica, raft_id to)
-{
-    for (size_t i = 0; i < replica->held_count; i++) {
-        if (replica->held[i].to == to) {
-            replica->held[i] = replica->held[--replica->held_count];
-            return;
-        }
-    }
-}
-
-void node__replica_send_held(struct node_replica *replica)
-{
-    for (size_t i = 0; i < replica->held_count; i++) {
-        const struct raft_msg *message = &replica->held[i];
-        uint64_t node = node__replica_node_of(replica, message->to);
-
-        if (node != 0 && replica->role == RAFT_LEADER && message->term == replica->term) {
-            send_plain(replica, node, message);
-        }
-    }
-    replica->held_count = 0;
-}
-
 static void send_messages(struct node_replica *replica, const struct raft_ready *ready)
 {
     for (uint32_t i = 0; i < ready->nmsgs; i++) {
@@ -210,10 +162,7 @@ static void send_messages(struct node_replica *replica, const struct raft_ready 
         if (message->type == RAFT_M_SNAP) {
             node__snapshot_send(replica, node, message);
         } else if (message->nents != 0) {
-            forget_held(replica, message->to);
             send_entries(replica, node, message);
-        } else if (message->type == RAFT_M_APP) {
-            hold_empty(replica, message);
         } else {
             send_plain(replica, node, message);
         }

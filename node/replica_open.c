@@ -204,11 +204,6 @@ static void early_election(struct node_deadline *deadline)
     node__replica_early_election(fl_container_of(deadline, struct node_replica, early_timer));
 }
 
-static void send_held(struct node_deadline *deadline)
-{
-    node__replica_send_held(fl_container_of(deadline, struct node_replica, held_timer));
-}
-
 static void apply_gathered(struct node_deadline *deadline)
 {
     struct node_replica *replica = fl_container_of(deadline, struct node_replica, apply_timer);
@@ -239,8 +234,6 @@ static struct node_replica *create(struct node_host *host, const struct shard_ra
     node_timer_init(&replica->early_timer.timer);
     replica->timer.run = tick;
     replica->early_timer.run = early_election;
-    node_timer_init(&replica->held_timer.timer);
-    replica->held_timer.run = send_held;
     node_timer_init(&replica->apply_timer.timer);
     replica->apply_timer.run = apply_gathered;
     replica->quiet_since_ms = host->now_ms;
@@ -320,9 +313,7 @@ void node__replica_close(struct node_replica *replica)
     fl_list_remove(&replica->dirty);
     node_wheel_cancel(&host->wheel, &replica->timer.timer);
     node_wheel_cancel(&host->wheel, &replica->early_timer.timer);
-    node_wheel_cancel(&host->wheel, &replica->held_timer.timer);
     node_wheel_cancel(&host->wheel, &replica->apply_timer.timer);
-    free(replica->held);
     if (replica->group_id == PLACEMENT_FIRST_RANGE_ID) {
         atomic_store(&host->node->witness_term, 0);
     }

@@ -1,4 +1,4 @@
-/* RG-1 .. RG-16 executable: what must hold between any two inputs. The list with its reasons is in
+/* RG-1 .. RG-17 executable: what must hold between any two inputs. The list with its reasons is in
  * README.md; those that concern a single transition (RG-3, RG-6, RG-7, RG-16) are checked where it
  * happens. */
 #include "raftgroup/raft_internal.h"
@@ -81,7 +81,7 @@ static const char *check_log(const struct raft_group *g)
     return NULL;
 }
 
-/* RG-9, RG-10: what a leader believes of its peers. */
+/* RG-9, RG-10, RG-17: what a leader believes of its peers. */
 static const char *check_progress(const struct raft_group *g)
 {
     for (int i = 0; g->peers != NULL && i < g->conf.n; i++) {
@@ -102,6 +102,14 @@ static const char *check_progress(const struct raft_group *g)
         if (bytes != p->inflight_bytes) {
             return "RG-10: bytes in flight are miscounted";
         }
+        if (p->due != 0 && (p->state != RAFT_REPLICATE ||
+                            p->due > g->now + raft__config(g)->defer_ticks)) {
+            return "RG-17: an append waits that must leave, or for too long";
+        }
+    }
+    if (g->peers != NULL && g->front != RAFT__ALL &&
+        !raft__quorum_has(&g->conf, g->front | raft__self_bit(g))) {
+        return "RG-17: the front and the leader are no quorum";
     }
     return NULL;
 }

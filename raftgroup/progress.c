@@ -44,6 +44,8 @@ static void enter(struct raft_progress *p, enum raft_peer_state state)
     p->paused = false;
     p->fetching = false;
     p->snapshot = 0;
+    p->due = 0;
+    p->timed = 0;
     ring_reset(p);
 }
 

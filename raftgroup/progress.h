@@ -32,6 +32,10 @@ struct raft_progress {
     uint64_t round;             /* newest read round it answered */
     uint64_t stamp;             /* newest of our own times it answered (lease) */
     uint64_t inflight_bytes;    /* sum over the ring */
+    uint64_t due;               /* what may wait leaves then (defer.c); 0 = nothing waits */
+    raft_index timed;           /* the answer to this one is being timed, 0 = none */
+    uint64_t timed_at;          /* .. since then */
+    uint64_t delay;             /* of its answers to entries, smoothed, 1/16 ticks */
     struct raft_inflight *ring; /* oldest at `start`; NULL until needed */
     uint32_t start;
     uint32_t count;

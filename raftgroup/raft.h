@@ -179,6 +179,8 @@ struct raft_config {
     uint64_t max_inflight_bytes;    /* per peer, 0 = no cap */
     uint64_t max_uncommitted_bytes; /* proposed and not applied, 0 = no cap */
     uint32_t max_apply_ents;        /* handed out and not applied, >= 1 */
+    uint32_t defer_ticks;           /* what no quorum waits for leaves on multiples of this: entries
+                                     * for the other members, commit points alone; 0 = at once */
     uint32_t lease_drift_ticks;     /* taken off a lease */
     uint32_t boot_quarantine_ticks; /* no vote for this long after open (R7); needed with leases */
     uint32_t disk_stall_ticks; /* a leader steps down when a record takes longer, 0 = never (C24) */
@@ -299,6 +301,7 @@ struct raft_peer_status { /* leader's view of one member */
     bool active;   /* heard of since the last quorum check */
     bool paused;   /* nothing can be sent now */
     bool fetching; /* waits for raft_fetched */
+    bool deferred; /* its entries leave on multiples of defer_ticks */
     raft_index match;
     raft_index next;
     raft_index snapshot; /* index of the snapshot being sent, 0 = none */

@@ -25,6 +25,8 @@
 
 enum { RAFT_APP_ENTS_MAX = 1 << 20 };
 
+#define RAFT__ALL ((raft_mask)-1)
+
 /* Blocks kept for the next reads: enough for a busy loop, little beside 100 000 groups. */
 enum { RAFT_FREE_READS_MAX = 64 };
 
@@ -146,6 +148,8 @@ struct raft_group {
     raft_mask no;
     raft_mask active;            /* heard of since the last quorum check */
     struct raft_progress *peers; /* leader: by slot, else NULL */
+    raft_mask front;             /* leader: entries for these never wait; RAFT__ALL = for nobody */
+    uint64_t defer_until;        /* leader: something waits for this time, 0 = nothing */
     raft_id transferee;
     raft_index pending_conf; /* no change is proposed before this is applied (M2) */
     uint64_t uncommitted;    /* bytes proposed and not applied */
@@ -294,6 +298,16 @@ void raft__owe_ack(struct raft_group *g, raft_index index);
 /* Ready: all messages a leader owes its peers, into the env's scratch. */
 void raft__send_appends(struct raft_group *g);
 void raft__send_beats(struct raft_group *g);
+
+/* ---- defer.c ---- */
+
+/* Before anything is sent: nobody counts on a member of the front that is out of step. */
+void raft__defer_choose(struct raft_group *g);
+/* An append to `slot` (without entries: a commit point alone) has to wait. */
+bool raft__defer_waits(struct raft_group *g, int slot, bool entries);
+void raft__defer_sent(struct raft_group *g, int slot, bool entries);
+void raft__defer_acked(struct raft_group *g, struct raft_progress *p);
+void raft__defer_tick(struct raft_group *g);
 
 /* ---- truncate.c ---- */
 

@@ -113,6 +113,8 @@ static bool send_append(struct raft_group *g, int slot)
     uint64_t bytes = 0;
     uint32_t n = 0;
     bool tell_commit = g->commit > p->sent_commit && p->sent_commit < prev;
+    bool entries = p->next <= hi && !p->fetching &&
+                   (p->state == RAFT_PROBE || !raft__progress_is_full(p, &g->env->window));
 
     if (raft__progress_is_paused(p)) {
         return false;
@@ -121,8 +123,10 @@ static bool send_append(struct raft_group *g, int slot)
         raft__offer_snapshot(g, slot); /* its next entry is gone (C12, N10) */
         return false;
     }
-    if (p->next <= hi && !p->fetching &&
-        (p->state == RAFT_PROBE || !raft__progress_is_full(p, &g->env->window))) {
+    if ((!entries && !p->owed && !tell_commit) || raft__defer_waits(g, slot, entries)) {
+        return false;
+    }
+    if (entries) {
         hi = hi - prev > config->max_msg_ents ? prev + config->max_msg_ents : hi;
         n = g->env->ops.fit(g->user, p->next, hi, config->max_msg_bytes, &bytes);
         fl_assert(n <= hi - prev);
@@ -146,12 +150,14 @@ static bool send_append(struct raft_group *g, int slot)
                                  .bytes = bytes});
     raft__progress_sent(p, n, bytes, &g->env->window);
     p->sent_commit = g->commit > p->sent_commit ? g->commit : p->sent_commit;
+    raft__defer_sent(g, slot, n > 0);
     return n > 0;
 }
 
 void raft__send_appends(struct raft_group *g)
 {
     g->send_due = false;
+    raft__defer_choose(g);
     for (int i = 0; i < g->conf.n; i++) {
         while (g->conf.id[i] != g->self && send_append(g, i)) {
         }
@@ -366,6 +372,7 @@ static void append_accepted(struct raft_group *g, const struct raft_msg *m, stru
     case RAFT_REPLICATE:
     default:
         raft__progress_free_to(p, m->index);
+        raft__defer_acked(g, p);
         break;
     }
     (void)raft__maybe_commit(g);

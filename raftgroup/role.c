@@ -120,6 +120,8 @@ void raft__become_leader(struct raft_group *g)
     for (int i = 0; i < g->conf.n; i++) {
         raft__progress_init(&g->peers[i], 0, g->log.last + 1);
     }
+    g->front = RAFT__ALL;
+    g->defer_until = 0;
     /* Conservative: any earlier entry may be a change of membership; nothing is scanned (P6). */
     g->pending_conf = RG_BUG(M2_LEADER) ? 0 : g->log.last;
     g->next_beat =

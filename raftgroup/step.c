@@ -259,6 +259,9 @@ static void tick_leader(struct raft_group *g)
         g->commit_flush = true;
         g->next_beat = (g->now / beat + 1) * beat; /* all groups of a node beat in the same turn */
     }
+    if (g->role == RAFT_LEADER) {
+        raft__defer_tick(g);
+    }
 }
 
 enum fl_status raft_tick(struct raft_group *g, uint64_t now)
@@ -286,6 +289,7 @@ uint64_t raft_deadline(const struct raft_group *g)
     if (!g->quiesced && g->role == RAFT_LEADER) {
         at = g->base + raft__config(g)->election_ticks;
         at = g->next_beat < at ? g->next_beat : at;
+        at = g->defer_until != 0 && g->defer_until < at ? g->defer_until : at;
     } else if (!g->quiesced && raft__is_promotable(g)) {
         at = g->base + g->timeout;
         at = at > g->quarantine ? at : g->quarantine;

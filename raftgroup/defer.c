@@ -1,0 +1,153 @@
+/* Appends that may wait: a leader needs answers from a quorum, not from everybody.
+ *
+ * Entries go at once to the front, the fewest voters that make a quorum together with the leader
+ * ("thrifty" replication, Moraru et al., EPaxos, SOSP 2013, section 6). The other members get
+ * theirs at the next multiple of defer_ticks, many in one message and one fsync; so does a commit
+ * point that has no entries to travel with. All groups wait for the same multiples, so that theirs
+ * leave in one frame. Any message may be late in Raft: nothing here is needed for safety (RG-17).
+ *
+ * What it costs: an entry is on a bare quorum for up to defer_ticks, and a member of the front that
+ * falls silent is noticed when the others' turn comes: defer_ticks later, once.
+ *
+ *        voters that replicate with room in the window, the quickest first
+ *       |<--- front --->|<------------- deferred: the rest, learners ----------->|
+ *          at once           at `due`; then until they have everything */
+#include "raftgroup/raft_internal.h"
+
+/* Delays are smoothed in sixteenths of a tick, an eighth of the news at a time. */
+enum { DELAY_ONE = 16, DELAY_GAIN = 8 };
+
+static bool defers(const struct raft_group *g)
+{
+    return raft__config(g)->defer_ticks != 0;
+}
+
+/* A member of the front answers soon: it is in step, and there is room for more. */
+static bool is_quick(const struct raft_group *g, int slot)
+{
+    const struct raft_progress *p = &g->peers[slot];
+
+    return p->state == RAFT_REPLICATE && !p->paused &&
+           !raft__progress_is_full(p, &g->env->window);
+}
+
+/* How long it takes to answer, as seen lately or as it is waited for now. One of the front must be
+ * twice as slow and two ticks more to lose its place: the delay of the deferred is that of other,
+ * larger messages. */
+static uint64_t slowness(const struct raft_group *g, int slot)
+{
+    const struct raft_progress *p = &g->peers[slot];
+    uint64_t waited = p->timed != 0 ? (g->now - p->timed_at) * DELAY_ONE : 0;
+    uint64_t delay = waited > p->delay ? waited : p->delay;
+
+    if ((g->front >> slot & 1) == 0 || g->front == RAFT__ALL) {
+        return delay;
+    }
+    return delay > 2 * DELAY_ONE ? (delay - 2 * DELAY_ONE) / 2 : 0;
+}
+
+/* Equals differ from group to group, so that the work is spread over the nodes. */
+static unsigned turn_of(const struct raft_group *g, int slot)
+{
+    return (unsigned)(((uint64_t)slot + g->conf.n - g->id % g->conf.n) % g->conf.n);
+}
+
+static bool goes_before(const struct raft_group *g, int a, int b)
+{
+    uint64_t slow_a = slowness(g, a);
+    uint64_t slow_b = slowness(g, b);
+
+    return slow_a != slow_b ? slow_a < slow_b : turn_of(g, a) < turn_of(g, b);
+}
+
+static raft_mask choose_front(const struct raft_group *g)
+{
+    int wanted = __builtin_popcount(g->conf.in) / 2; /* with the leader a majority */
+    raft_mask front = 0;
+
+    if (g->conf.out != 0 || (g->conf.in & raft__self_bit(g)) == 0) {
+        return RAFT__ALL; /* two majorities, or one without us: rare, and nobody waits */
+    }
+    while (wanted-- > 0) {
+        int best = -1;
+
+        for (int i = 0; i < g->conf.n; i++) {
+            if (g->conf.id[i] != g->self && (g->conf.in >> i & 1) != 0 && (front >> i & 1) == 0 &&
+                is_quick(g, i) && (best < 0 || goes_before(g, i, best))) {
+                best = i;
+            }
+        }
+        if (best < 0) {
+            return RAFT__ALL; /* too few: everybody is needed */
+        }
+        front |= raft__conf_bit(best);
+    }
+    return front;
+}
+
+void raft__defer_choose(struct raft_group *g)
+{
+    if (!defers(g)) {
+        return;
+    }
+    for (int i = 0; i < g->conf.n && g->front != RAFT__ALL; i++) {
+        if ((g->front >> i & 1) != 0 && !is_quick(g, i)) {
+            g->front = RAFT__ALL;
+        }
+    }
+    if (g->front == RAFT__ALL) {
+        g->front = choose_front(g);
+    }
+}
+
+bool raft__defer_waits(struct raft_group *g, int slot, bool entries)
+{
+    struct raft_progress *p = &g->peers[slot];
+    uint32_t ticks = raft__config(g)->defer_ticks;
+
+    if (ticks == 0 || p->state != RAFT_REPLICATE || g->conf.id[slot] == g->transferee ||
+        (entries && (g->front >> slot & 1) != 0)) {
+        return false;
+    }
+    p->due = p->due != 0 ? p->due : (g->now / ticks + 1) * ticks;
+    if (g->now >= p->due) {
+        return false;
+    }
+    g->defer_until = p->due; /* all that wait wait for the same multiple */
+    return true;
+}
+
+void raft__defer_sent(struct raft_group *g, int slot, bool entries)
+{
+    struct raft_progress *p = &g->peers[slot];
+
+    if (entries && p->state == RAFT_REPLICATE && p->timed == 0) {
+        p->timed = p->next - 1;
+        p->timed_at = g->now;
+    }
+    if (p->next > g->log.last) {
+        p->due = 0; /* it has everything: what comes next may wait again */
+    }
+}
+
+void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
+{
+    if (p->timed != 0 && p->match >= p->timed) {
+        uint64_t delay = (g->now - p->timed_at) * DELAY_ONE;
+
+        p->delay = p->delay - p->delay / DELAY_GAIN + delay / DELAY_GAIN;
+        p->timed = 0;
+    }
+}
+
+void raft__defer_tick(struct raft_group *g)
+{
+    if (g->defer_until == 0 || g->now < g->defer_until) {
+        return;
+    }
+    g->defer_until = 0;
+    g->send_due = true;
+    if (g->front != RAFT__ALL) {
+        g->front = choose_front(g);
+    }
+}
