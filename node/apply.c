@@ -12,7 +12,7 @@
 #define BATCH_BYTES_MAX ((size_t)8 * 1024 * 1024)
 /* .. and this large while somebody reads now and then. */
 #define READ_BATCH_BYTES_MAX ((size_t)1024 * 1024)
-#define READ_MS              10000
+#define READ_MS              2000
 /* So long rows wait at most for others, or for a reader. */
 #define SETTLE_MS 1000
 
