@@ -102,8 +102,8 @@ static const char *check_progress(const struct raft_group *g)
         if (bytes != p->inflight_bytes) {
             return "RG-10: bytes in flight are miscounted";
         }
-        if (p->due != 0 && (p->state != RAFT_REPLICATE ||
-                            p->due > g->now + raft__config(g)->defer_ticks)) {
+        if (p->due != 0 &&
+            (p->state != RAFT_REPLICATE || p->due > g->now + raft__config(g)->defer_ticks)) {
             return "RG-17: an append waits that must leave, or for too long";
         }
     }

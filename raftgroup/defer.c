@@ -27,8 +27,7 @@ static bool is_quick(const struct raft_group *g, int slot)
 {
     const struct raft_progress *p = &g->peers[slot];
 
-    return p->state == RAFT_REPLICATE && !p->paused &&
-           !raft__progress_is_full(p, &g->env->window);
+    return p->state == RAFT_REPLICATE && !p->paused && !raft__progress_is_full(p, &g->env->window);
 }
 
 /* How long it takes to answer, as seen lately or as it is waited for now. One of the front must be

@@ -34,6 +34,7 @@ void solo_defaults(struct solo_setup *setup)
     setup->config.check_quorum = false;
     setup->config.self_check = true;
     setup->config.parity = RAFT_PARITY_RAND0;
+    setup->id = SOLO_GROUP;
     setup->self = 1;
     setup->voters[0] = 1;
     setup->voters[1] = 2;
@@ -79,7 +80,7 @@ enum fl_status solo_try(struct solo *s, const struct solo_setup *setup, const ch
 {
     struct raft_ops ops = {.fit = fit};
     struct raft_run runs[SOLO_LOG_MAX];
-    struct raft_boot boot = {.group = SOLO_GROUP,
+    struct raft_boot boot = {.group = setup->id,
                              .self = setup->self,
                              .seed = setup->seed,
                              .term = setup->term,
@@ -93,6 +94,7 @@ enum fl_status solo_try(struct solo *s, const struct solo_setup *setup, const ch
                              .conf_at = setup->conf_at};
 
     memset(s, 0, sizeof(*s));
+    s->id = setup->id;
     boot.applied = boot.applied > boot.snap_index ? boot.applied : boot.snap_index;
     make_conf(&boot.conf, setup);
     for (unsigned i = 0; i < SOLO_LOG_MAX && setup->terms[i] != 0; i++) {
@@ -225,7 +227,7 @@ enum fl_status solo_step(struct solo *s, struct raft_msg m, const raft_term *ter
     raft_index keep_hi;
     enum fl_status status;
 
-    m.group = SOLO_GROUP;
+    m.group = s->id;
     m.from = m.from != 0 ? m.from : 2;
     m.to = m.to != 0 ? m.to : solo_status(s).self;
     m.term = m.term != 0 ? m.term : solo_status(s).term;

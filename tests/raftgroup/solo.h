@@ -13,6 +13,7 @@ enum { SOLO_SENT_MAX = 1024, SOLO_LOG_MAX = 64, SOLO_GROUP = 9 };
 
 struct solo_setup {
     struct raft_config config; /* solo_defaults, then change */
+    uint64_t id;               /* of the group, default SOLO_GROUP */
     raft_id self;              /* default 1 */
     raft_id voters[8];         /* 0 ends */
     raft_id out[8];            /* outgoing half of a joint configuration, 0 ends */
@@ -32,6 +33,7 @@ struct solo_setup {
 struct solo {
     struct raft_env *env;
     struct raft_group *group;
+    uint64_t id;
     uint64_t now;
     bool hold;            /* records are not acknowledged by solo_drain */
     bool hold_apply;      /* nor are entries applied */
