@@ -14,8 +14,9 @@
  *          at once           at `due`; then until they have everything */
 #include "raftgroup/raft_internal.h"
 
-/* Delays are smoothed in sixteenths of a tick, an eighth of the news at a time. */
-enum { DELAY_ONE = 16, DELAY_GAIN = 8 };
+/* Delays are smoothed in sixteenths of a tick, an eighth of the news at a time; longer ones are all
+ * the same. */
+enum { DELAY_ONE = 16, DELAY_GAIN = 8, DELAY_MAX = 1 << 24 };
 
 static bool defers(const struct raft_group *g)
 {
@@ -30,14 +31,22 @@ static bool is_quick(const struct raft_group *g, int slot)
     return p->state == RAFT_REPLICATE && !p->paused && !raft__progress_is_full(p, &g->env->window);
 }
 
+/* How long the answer that is being timed has taken up to now. */
+static uint32_t waited(const struct raft_group *g, const struct raft_progress *p)
+{
+    uint32_t ticks = (uint32_t)g->now - p->timed_at;
+
+    return ticks < DELAY_MAX / DELAY_ONE ? ticks * DELAY_ONE : DELAY_MAX;
+}
+
 /* How long it takes to answer, as seen lately or as it is waited for now. One of the front must be
  * twice as slow and two ticks more to lose its place: the delay of the deferred is that of other,
  * larger messages. */
-static uint64_t slowness(const struct raft_group *g, int slot)
+static uint32_t slowness(const struct raft_group *g, int slot)
 {
     const struct raft_progress *p = &g->peers[slot];
-    uint64_t waited = p->timed != 0 ? (g->now - p->timed_at) * DELAY_ONE : 0;
-    uint64_t delay = waited > p->delay ? waited : p->delay;
+    uint32_t now = p->timed != 0 ? waited(g, p) : 0;
+    uint32_t delay = now > p->delay ? now : p->delay;
 
     if ((g->front >> slot & 1) == 0 || g->front == RAFT__ALL) {
         return delay;
@@ -53,8 +62,8 @@ static unsigned turn_of(const struct raft_group *g, int slot)
 
 static bool goes_before(const struct raft_group *g, int a, int b)
 {
-    uint64_t slow_a = slowness(g, a);
-    uint64_t slow_b = slowness(g, b);
+    uint32_t slow_a = slowness(g, a);
+    uint32_t slow_b = slowness(g, b);
 
     return slow_a != slow_b ? slow_a < slow_b : turn_of(g, a) < turn_of(g, b);
 }
@@ -122,7 +131,7 @@ void raft__defer_sent(struct raft_group *g, int slot, bool entries)
 
     if (entries && p->state == RAFT_REPLICATE && p->timed == 0) {
         p->timed = p->next - 1;
-        p->timed_at = g->now;
+        p->timed_at = (uint32_t)g->now;
     }
     if (p->next > g->log.last) {
         p->due = 0; /* it has everything: what comes next may wait again */
@@ -132,9 +141,7 @@ void raft__defer_sent(struct raft_group *g, int slot, bool entries)
 void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
 {
     if (p->timed != 0 && p->match >= p->timed) {
-        uint64_t delay = (g->now - p->timed_at) * DELAY_ONE;
-
-        p->delay = p->delay - p->delay / DELAY_GAIN + delay / DELAY_GAIN;
+        p->delay = p->delay - p->delay / DELAY_GAIN + waited(g, p) / DELAY_GAIN;
         p->timed = 0;
     }
 }

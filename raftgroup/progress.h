@@ -34,8 +34,8 @@ struct raft_progress {
     uint64_t inflight_bytes;    /* sum over the ring */
     uint64_t due;               /* what may wait leaves then (defer.c); 0 = nothing waits */
     raft_index timed;           /* the answer to this one is being timed, 0 = none */
-    uint64_t timed_at;          /* .. since then */
-    uint64_t delay;             /* of its answers to entries, smoothed, 1/16 ticks */
+    uint32_t timed_at;          /* .. since then; low bits of the time */
+    uint32_t delay;             /* of its answers to entries, smoothed (defer.c) */
     struct raft_inflight *ring; /* oldest at `start`; NULL until needed */
     uint32_t start;
     uint32_t count;

@@ -147,8 +147,8 @@ struct raft_group {
     raft_mask yes; /* votes, by slot */
     raft_mask no;
     raft_mask active;            /* heard of since the last quorum check */
-    struct raft_progress *peers; /* leader: by slot, else NULL */
     raft_mask front;             /* leader: entries for these never wait; RAFT__ALL = for nobody */
+    struct raft_progress *peers; /* leader: by slot, else NULL */
     uint64_t defer_until;        /* leader: something waits for this time, 0 = nothing */
     raft_id transferee;
     raft_index pending_conf; /* no change is proposed before this is applied (M2) */

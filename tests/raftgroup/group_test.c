@@ -329,8 +329,8 @@ static void test_early_and_backward_time(void **state)
 
 /* ---- memory and determinism ---- */
 
-/* An idle follower fits in 1 KiB, heap included; an idle leader of three and of five, too; a busy
- * group gives its memory back. */
+/* An idle follower fits in 1 KiB, heap included; an idle leader takes a progress more per member,
+ * under 1.4 KiB of five; a busy group gives its memory back. */
 static void test_memory(void **state)
 {
     struct solo_setup setup;
@@ -351,7 +351,7 @@ static void test_memory(void **state)
     put_to_sleep(&s);
     idle = raft_group_bytes(s.group);
     print_message("idle leader of five: %lu bytes\n", (unsigned long)idle);
-    assert_true(idle <= 1280);
+    assert_true(idle <= 1400);
     for (unsigned i = 0; i < 30; i++) {
         (void)solo_propose(&s, 1);
     }
