@@ -14,8 +14,8 @@
  *          at once           at `due`; then until they have everything */
 #include "raftgroup/raft_internal.h"
 
-/* Delays are smoothed in sixteenths of a tick, an eighth of the news at a time; longer ones are all
- * the same. */
+/* Delays are measured in sixteenths of a tick; longer ones are all the same. The mean moves an
+ * eighth of the way to the news and is kept eightfold, so that what is equal becomes equal. */
 enum { DELAY_ONE = 16, DELAY_GAIN = 8, DELAY_MAX = 1 << 24 };
 
 static bool defers(const struct raft_group *g)
@@ -31,33 +31,71 @@ static bool is_quick(const struct raft_group *g, int slot)
     return p->state == RAFT_REPLICATE && !p->paused && !raft__progress_is_full(p, &g->env->window);
 }
 
-/* How long the answer that is being timed has taken up to now. */
+/* How long the answer that is being timed has taken up to now: half a tick at least, so that the
+ * delay is 0 only of those never measured. */
 static uint32_t waited(const struct raft_group *g, const struct raft_progress *p)
 {
     uint32_t ticks = (uint32_t)g->now - p->timed_at;
 
-    return ticks < DELAY_MAX / DELAY_ONE ? ticks * DELAY_ONE : DELAY_MAX;
-}
-
-/* How long it takes to answer, as seen lately or as it is waited for now. One of the front must be
- * twice as slow and two ticks more to lose its place: the delay of the deferred is that of other,
- * larger messages. */
-static uint32_t slowness(const struct raft_group *g, int slot)
-{
-    const struct raft_progress *p = &g->peers[slot];
-    uint32_t now = p->timed != 0 ? waited(g, p) : 0;
-    uint32_t delay = now > p->delay ? now : p->delay;
-
-    if ((g->front >> slot & 1) == 0 || g->front == RAFT__ALL) {
-        return delay;
-    }
-    return delay > 2 * DELAY_ONE ? (delay - 2 * DELAY_ONE) / 2 : 0;
+    return ticks < DELAY_MAX / DELAY_ONE ? ticks * DELAY_ONE + DELAY_ONE / 2 : DELAY_MAX;
 }
 
 /* Equals differ from group to group, so that the work is spread over the nodes. */
 static unsigned turn_of(const struct raft_group *g, int slot)
 {
     return (unsigned)(((uint64_t)slot + g->conf.n - g->id % g->conf.n) % g->conf.n);
+}
+
+static bool may_be_front(const struct raft_group *g, int slot)
+{
+    return g->conf.id[slot] != g->self && (g->conf.in >> slot & 1) != 0;
+}
+
+/* The voters that make a quorum with the leader. */
+static int front_size(const struct raft_group *g)
+{
+    return __builtin_popcount(g->conf.in) / 2;
+}
+
+/* One of the front if all are equal. The shell lets the first voters of this order inherit a lost
+ * leadership: best those who have everything. */
+static bool is_heir(const struct raft_group *g, int slot)
+{
+    int before = 0;
+
+    for (int i = 0; i < g->conf.n; i++) {
+        before += may_be_front(g, i) && turn_of(g, i) < turn_of(g, slot) ? 1 : 0;
+    }
+    return before < front_size(g);
+}
+
+/* Who was never measured is taken for as slow as the slowest. */
+static uint32_t usual_delay(const struct raft_group *g)
+{
+    uint32_t delay = 0;
+
+    for (int i = 0; i < g->conf.n; i++) {
+        delay = g->peers[i].delay > delay ? g->peers[i].delay : delay;
+    }
+    return delay / DELAY_GAIN;
+}
+
+/* How long it takes to answer, as seen lately or as it is waited for now. Who has a place keeps it
+ * unless twice as slow and two ticks more: the delay of the deferred is that of other, larger
+ * messages. The same favour goes to heirs, and to those never measured. */
+static uint32_t slowness(const struct raft_group *g, int slot)
+{
+    const struct raft_progress *p = &g->peers[slot];
+    uint32_t now = p->timed != 0 ? waited(g, p) : 0;
+    uint32_t delay = p->delay != 0 ? p->delay / DELAY_GAIN : usual_delay(g);
+    bool favoured =
+        (g->front != RAFT__ALL && (g->front >> slot & 1) != 0) || p->delay == 0 || is_heir(g, slot);
+
+    delay = now > delay ? now : delay;
+    if (!favoured) {
+        return delay;
+    }
+    return delay > 2 * DELAY_ONE ? (delay - 2 * DELAY_ONE) / 2 : 0;
 }
 
 static bool goes_before(const struct raft_group *g, int a, int b)
@@ -70,7 +108,7 @@ static bool goes_before(const struct raft_group *g, int a, int b)
 
 static raft_mask choose_front(const struct raft_group *g)
 {
-    int wanted = __builtin_popcount(g->conf.in) / 2; /* with the leader a majority */
+    int wanted = front_size(g);
     raft_mask front = 0;
 
     if (g->conf.out != 0 || (g->conf.in & raft__self_bit(g)) == 0) {
@@ -80,8 +118,8 @@ static raft_mask choose_front(const struct raft_group *g)
         int best = -1;
 
         for (int i = 0; i < g->conf.n; i++) {
-            if (g->conf.id[i] != g->self && (g->conf.in >> i & 1) != 0 && (front >> i & 1) == 0 &&
-                is_quick(g, i) && (best < 0 || goes_before(g, i, best))) {
+            if (may_be_front(g, i) && (front >> i & 1) == 0 && is_quick(g, i) &&
+                (best < 0 || goes_before(g, i, best))) {
                 best = i;
             }
         }
@@ -141,7 +179,9 @@ void raft__defer_sent(struct raft_group *g, int slot, bool entries)
 void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
 {
     if (p->timed != 0 && p->match >= p->timed) {
-        p->delay = p->delay - p->delay / DELAY_GAIN + waited(g, p) / DELAY_GAIN;
+        uint32_t delay = waited(g, p);
+
+        p->delay = p->delay != 0 ? p->delay - p->delay / DELAY_GAIN + delay : delay * DELAY_GAIN;
         p->timed = 0;
     }
 }

@@ -439,6 +439,92 @@ static void test_silence_gives_the_place_away(void **state)
     solo_close(&s);
 }
 
+/* Entries all the time; members answer after so many ticks. Returns how often the front changed.
+ */
+static unsigned play(struct solo *s, const unsigned *delay, uint64_t until, unsigned *front)
+{
+    raft_index next[8][64] = {{0}}; /* what is answered at a time */
+    unsigned changes = 0;
+
+    for (uint64_t now = s->now + 1; now < until; now++) {
+        s->nrecords = 0;
+        tick_at(s, now);
+        for (raft_id id = 2; id < 4; id++) {
+            if (next[id][now % 64] != 0) {
+                solo_ack(s, id, next[id][now % 64]);
+                next[id][now % 64] = 0;
+            }
+        }
+        changes += *front != 0 && solo_peer(s, OTHER).deferred != (*front == FRONT);
+        *front = solo_peer(s, OTHER).deferred ? FRONT : OTHER;
+        (void)solo_propose(s, 1);
+        for (raft_id id = 2; id < 4; id++) {
+            if (appends(s, id) > 0) {
+                next[id][(now + delay[id]) % 64] = solo_peer(s, id).next - 1;
+            }
+        }
+        solo_clear(s);
+    }
+    return changes;
+}
+
+static void test_slower_members(void **state)
+{
+    static const struct {
+        unsigned delay[4];
+        unsigned changes;
+        unsigned front;
+    } rows[] = {
+        {{0, 0, 1, 1}, 0, FRONT}, /* equals */
+        {{0, 0, 5, 5}, 0, FRONT},
+        {{0, 0, 3, 2}, 0, FRONT}, /* a little slower */
+        {{0, 0, 6, 3}, 0, FRONT},
+        {{0, 0, 9, 2}, 1, OTHER}, /* much slower: once, for ever */
+        {{0, 0, 15, 2}, 1, OTHER},
+        {{0, 0, 2, 15}, 0, FRONT},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct solo s;
+        unsigned front = 0;
+
+        open_three(&s);
+        assert_int_equal(play(&s, rows[i].delay, 2000, &front), rows[i].changes);
+        assert_int_equal(front, rows[i].front);
+        solo_close(&s);
+    }
+}
+
+/* The first of equals gets its place back: when it is as quick as the others again, and when
+ * another merely answered first after the election. */
+static void test_first_of_equals_returns(void **state)
+{
+    static const unsigned slow[] = {0, 0, 9, 2};
+    static const unsigned equal[] = {0, 0, 5, 5};
+    struct solo_setup setup;
+    struct solo s;
+    unsigned front = 0;
+
+    (void)state;
+    open_three(&s);
+    assert_int_equal(play(&s, slow, 500, &front), 1);
+    assert_int_equal(front, OTHER);
+    assert_int_equal(play(&s, equal, 2500, &front), 1);
+    assert_int_equal(front, FRONT);
+    solo_close(&s);
+    defaults(&setup);
+    solo_open(&s, &setup);
+    solo_lead(&s);
+    solo_ack(&s, OTHER, 1);
+    assert_int_equal(front_of(&s, 1), 1U << OTHER);
+    solo_ack(&s, FRONT, 1);
+    front = OTHER;
+    assert_int_equal(play(&s, equal, 100, &front), 1);
+    assert_int_equal(front, FRONT);
+    solo_close(&s);
+}
+
 /* ---- members behind ---- */
 
 static void test_laggard_never_waits_between_windows(void **state)
@@ -721,6 +807,8 @@ int main(void)
         cmocka_unit_test(test_full_window_gives_the_place_away),
         cmocka_unit_test(test_snapshot_gives_the_place_away),
         cmocka_unit_test(test_silence_gives_the_place_away),
+        cmocka_unit_test(test_slower_members),
+        cmocka_unit_test(test_first_of_equals_returns),
         cmocka_unit_test(test_laggard_never_waits_between_windows),
         cmocka_unit_test(test_transferee_never_waits),
         cmocka_unit_test(test_sleep_waits_for_entries),
