@@ -131,11 +131,26 @@ static raft_mask choose_front(const struct raft_group *g)
     return front;
 }
 
+/* What waited may leave, and places are given anew. Whatever comes first at a multiple begins it:
+ * under load that is hardly ever the tick. */
+static bool begin_turn(struct raft_group *g)
+{
+    if (g->defer_until == 0 || g->now < g->defer_until) {
+        return false;
+    }
+    g->defer_until = 0;
+    if (g->front != RAFT__ALL) {
+        g->front = choose_front(g);
+    }
+    return true;
+}
+
 void raft__defer_choose(struct raft_group *g)
 {
     if (!defers(g)) {
         return;
     }
+    (void)begin_turn(g);
     for (int i = 0; i < g->conf.n && g->front != RAFT__ALL; i++) {
         if ((g->front >> i & 1) != 0 && !is_quick(g, i)) {
             g->front = RAFT__ALL;
@@ -188,12 +203,5 @@ void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
 
 void raft__defer_tick(struct raft_group *g)
 {
-    if (g->defer_until == 0 || g->now < g->defer_until) {
-        return;
-    }
-    g->defer_until = 0;
-    g->send_due = true;
-    if (g->front != RAFT__ALL) {
-        g->front = choose_front(g);
-    }
+    g->send_due = begin_turn(g) || g->send_due;
 }

@@ -439,6 +439,24 @@ static void test_silence_gives_the_place_away(void **state)
     solo_close(&s);
 }
 
+/* Under load a message often comes first at every multiple, and nothing is left for the tick. */
+static void test_choice_needs_no_tick(void **state)
+{
+    struct solo s;
+
+    (void)state;
+    open_three(&s);
+    (void)propose_at(&s, 25);
+    for (uint64_t now = 40; now <= 80; now += TICKS) {
+        (void)propose_at(&s, now);
+        (void)propose_at(&s, now);
+        tick_at(&s, now);
+        ack_at(&s, now + 1, OTHER);
+    }
+    assert_int_equal(front_of(&s, 82), 1U << OTHER);
+    solo_close(&s);
+}
+
 /* Entries all the time; members answer after so many ticks. Returns how often the front changed.
  */
 static unsigned play(struct solo *s, const unsigned *delay, uint64_t until, unsigned *front)
@@ -807,6 +825,7 @@ int main(void)
         cmocka_unit_test(test_full_window_gives_the_place_away),
         cmocka_unit_test(test_snapshot_gives_the_place_away),
         cmocka_unit_test(test_silence_gives_the_place_away),
+        cmocka_unit_test(test_choice_needs_no_tick),
         cmocka_unit_test(test_slower_members),
         cmocka_unit_test(test_first_of_equals_returns),
         cmocka_unit_test(test_laggard_never_waits_between_windows),
