@@ -201,6 +201,13 @@ void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
     }
 }
 
+void raft__defer_lost(struct raft_group *g, int slot)
+{
+    if (g->defer_until != 0 && (g->front >> slot & 1) != 0) {
+        g->send_due = true;
+    }
+}
+
 void raft__defer_tick(struct raft_group *g)
 {
     g->send_due = begin_turn(g) || g->send_due;

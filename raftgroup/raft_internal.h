@@ -307,6 +307,8 @@ void raft__defer_choose(struct raft_group *g);
 bool raft__defer_waits(struct raft_group *g, int slot, bool entries);
 void raft__defer_sent(struct raft_group *g, int slot, bool entries);
 void raft__defer_acked(struct raft_group *g, struct raft_progress *p);
+/* Messages to `slot` were lost: what others wait with may be needed now. */
+void raft__defer_lost(struct raft_group *g, int slot);
 void raft__defer_tick(struct raft_group *g);
 
 /* ---- truncate.c ---- */

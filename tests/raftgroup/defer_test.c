@@ -457,6 +457,27 @@ static void test_choice_needs_no_tick(void **state)
     solo_close(&s);
 }
 
+static void test_broken_connection_gives_the_place_away(void **state)
+{
+    struct solo s;
+
+    (void)state;
+    open_three(&s);
+    assert_int_equal(front_of(&s, 25), 1U << FRONT);
+    solo_clear(&s);
+    assert_int_equal(raft_unreachable(s.group, 26, OTHER), FL_OK);
+    assert_false(raft_has_ready(s.group)); /* nobody counts on it, and it just failed */
+    solo_close(&s);
+    open_three(&s);
+    assert_int_equal(front_of(&s, 25), 1U << FRONT);
+    solo_clear(&s);
+    assert_int_equal(raft_unreachable(s.group, 26, FRONT), FL_OK);
+    solo_drain(&s);
+    assert_append(&s, OTHER, 1);
+    assert_false(solo_peer(&s, OTHER).deferred);
+    solo_close(&s);
+}
+
 /* Entries all the time; members answer after so many ticks. Returns how often the front changed.
  */
 static unsigned play(struct solo *s, const unsigned *delay, uint64_t until, unsigned *front)
@@ -826,6 +847,7 @@ int main(void)
         cmocka_unit_test(test_snapshot_gives_the_place_away),
         cmocka_unit_test(test_silence_gives_the_place_away),
         cmocka_unit_test(test_choice_needs_no_tick),
+        cmocka_unit_test(test_broken_connection_gives_the_place_away),
         cmocka_unit_test(test_slower_members),
         cmocka_unit_test(test_first_of_equals_returns),
         cmocka_unit_test(test_laggard_never_waits_between_windows),
