@@ -23,12 +23,14 @@ static bool defers(const struct raft_group *g)
     return raft__config(g)->defer_ticks != 0;
 }
 
-/* A member of the front answers soon: it is in step, and there is room for more. */
+/* A member of the front answers soon: it is in step, its next entry is at hand, and there is room
+ * for it. */
 static bool is_quick(const struct raft_group *g, int slot)
 {
     const struct raft_progress *p = &g->peers[slot];
 
-    return p->state == RAFT_REPLICATE && !p->paused && !raft__progress_is_full(p, &g->env->window);
+    return p->state == RAFT_REPLICATE && !p->paused && !p->fetching &&
+           p->next > g->log.snap_index && !raft__progress_is_full(p, &g->env->window);
 }
 
 /* How long the answer that is being timed has taken up to now: half a tick at least, so that the

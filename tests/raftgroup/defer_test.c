@@ -478,6 +478,41 @@ static void test_broken_connection_gives_the_place_away(void **state)
     solo_close(&s);
 }
 
+/* A member whose entries must be read from disk first, or are gone and come as a snapshot. */
+static void test_cold_entries_give_the_place_away(void **state)
+{
+    struct raft_ent e = {.type = RAFT_ENT_NORMAL, .len = 1};
+    struct solo s;
+    raft_index first;
+    raft_term term;
+
+    (void)state;
+    open_three(&s);
+    s.cold = true;
+    (void)propose_at(&s, 25);
+    assert_true(solo_peer(&s, FRONT).fetching);
+    s.cold = false;
+    solo_clear(&s);
+    (void)propose_at(&s, 26);
+    assert_append(&s, OTHER, 2);
+    ack_at(&s, 27, OTHER);
+    tick_at(&s, 40);
+    assert_int_equal(front_of(&s, 41), 1U << OTHER);
+    ack_at(&s, 42, OTHER);
+    assert_int_equal(raft_compacted(s.group, solo_status(&s).applied), FL_NOT_READY);
+    solo_drain(&s);
+    assert_int_equal(raft_compacted(s.group, solo_status(&s).applied), FL_OK);
+    solo_clear(&s);
+    /* The multiple, the end of the reading and an entry in one turn. */
+    assert_int_equal(raft_propose(s.group, 61, &e, 1, &first, &term), FL_OK);
+    assert_int_equal(raft_fetched(s.group, 61, FRONT), FL_OK);
+    s.now = 61;
+    solo_drain(&s);
+    assert_int_equal(solo_count(&s, RAFT_M_SNAP, FRONT), 1);
+    assert_append(&s, OTHER, 1);
+    solo_close(&s);
+}
+
 /* Entries all the time; members answer after so many ticks. Returns how often the front changed.
  */
 static unsigned play(struct solo *s, const unsigned *delay, uint64_t until, unsigned *front)
@@ -848,6 +883,7 @@ int main(void)
         cmocka_unit_test(test_silence_gives_the_place_away),
         cmocka_unit_test(test_choice_needs_no_tick),
         cmocka_unit_test(test_broken_connection_gives_the_place_away),
+        cmocka_unit_test(test_cold_entries_give_the_place_away),
         cmocka_unit_test(test_slower_members),
         cmocka_unit_test(test_first_of_equals_returns),
         cmocka_unit_test(test_laggard_never_waits_between_windows),
