@@ -163,13 +163,23 @@ void raft__defer_choose(struct raft_group *g)
     }
 }
 
+/* An append of any kind may wait for it: probes and the last entries of a transfer may not. */
+static bool may_wait(const struct raft_group *g, int slot)
+{
+    return defers(g) && g->peers[slot].state == RAFT_REPLICATE && g->conf.id[slot] != g->transferee;
+}
+
+bool raft__is_deferred(const struct raft_group *g, int slot)
+{
+    return may_wait(g, slot) && (g->front >> slot & 1) == 0;
+}
+
 bool raft__defer_waits(struct raft_group *g, int slot, bool entries)
 {
     struct raft_progress *p = &g->peers[slot];
     uint32_t ticks = raft__config(g)->defer_ticks;
 
-    if (ticks == 0 || p->state != RAFT_REPLICATE || g->conf.id[slot] == g->transferee ||
-        (entries && (g->front >> slot & 1) != 0)) {
+    if (entries ? !raft__is_deferred(g, slot) : !may_wait(g, slot)) {
         return false;
     }
     p->due = p->due != 0 ? p->due : (g->now / ticks + 1) * ticks;

@@ -288,8 +288,7 @@ uint32_t raft_peers_get(const struct raft_group *g, struct raft_peer_status *out
                                            .active = self || (g->active >> i & 1) != 0,
                                            .paused = !self && raft__progress_is_paused(p),
                                            .fetching = p->fetching,
-                                           .deferred = !self && g->front != RAFT__ALL &&
-                                                       (g->front >> i & 1) == 0,
+                                           .deferred = !self && raft__is_deferred(g, (int)i),
                                            .match = self ? g->durable : p->match,
                                            .next = self ? g->log.last + 1 : p->next,
                                            .snapshot = p->snapshot,

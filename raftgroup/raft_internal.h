@@ -303,6 +303,8 @@ void raft__send_beats(struct raft_group *g);
 
 /* Before anything is sent: nobody counts on a member of the front that is out of step. */
 void raft__defer_choose(struct raft_group *g);
+/* Entries for `slot` leave on multiples of defer_ticks. */
+bool raft__is_deferred(const struct raft_group *g, int slot);
 /* An append to `slot` (without entries: a commit point alone) has to wait. */
 bool raft__defer_waits(struct raft_group *g, int slot, bool entries);
 void raft__defer_sent(struct raft_group *g, int slot, bool entries);

@@ -513,6 +513,24 @@ static void test_cold_entries_give_the_place_away(void **state)
     solo_close(&s);
 }
 
+static void test_status_tells_who_waits(void **state)
+{
+    struct solo_setup setup;
+    struct solo s;
+
+    (void)state;
+    defaults(&setup);
+    add(setup.learners, 4, 4);
+    lead(&s, &setup);
+    assert_true(solo_peer(&s, OTHER).deferred && solo_peer(&s, 4).deferred);
+    assert_int_equal(raft_unreachable(s.group, 25, 4), FL_OK);
+    assert_false(solo_peer(&s, 4).deferred); /* probed */
+    assert_int_equal(raft_transfer(s.group, 25, OTHER), FL_OK);
+    assert_false(solo_peer(&s, OTHER).deferred);
+    assert_false(solo_peer(&s, FRONT).deferred);
+    solo_close(&s);
+}
+
 /* Entries all the time; members answer after so many ticks. Returns how often the front changed.
  */
 static unsigned play(struct solo *s, const unsigned *delay, uint64_t until, unsigned *front)
@@ -884,6 +902,7 @@ int main(void)
         cmocka_unit_test(test_choice_needs_no_tick),
         cmocka_unit_test(test_broken_connection_gives_the_place_away),
         cmocka_unit_test(test_cold_entries_give_the_place_away),
+        cmocka_unit_test(test_status_tells_who_waits),
         cmocka_unit_test(test_slower_members),
         cmocka_unit_test(test_first_of_equals_returns),
         cmocka_unit_test(test_laggard_never_waits_between_windows),
