@@ -102,6 +102,10 @@ void sim_client_next(struct sim_world *w, struct sim_client *c)
     if (c->op != 0) {
         return;
     }
+    if (w->now <= c->returned) { /* woken twice: it calls after its last answer, not with it */
+        sim_after(w, 1, (struct sim_event){.kind = SIM_EV_CLIENT, .arg = c->id});
+        return;
+    }
     if (w->healing) {
         if (!choose_final(w, c)) {
             sim_after(w, 200000, (struct sim_event){.kind = SIM_EV_CLIENT, .arg = c->id});
@@ -124,6 +128,7 @@ static void finish(struct sim_world *w, struct sim_op *op, enum sim_op_state sta
 
     op->state = (uint8_t)state;
     op->ret = w->now;
+    c->returned = w->now;
     w->counts.ops_ok += state == SIM_OP_OK;
     w->counts.ops_failed += state == SIM_OP_FAILED;
     w->counts.ops_unknown += state == SIM_OP_UNKNOWN;

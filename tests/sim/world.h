@@ -262,6 +262,7 @@ struct sim_client {
     unsigned id;
     unsigned history_client;
     uint64_t op;                      /* serial of the one in flight, 0: none */
+    uint64_t returned;                /* time of its last answer */
     uint8_t hint[SIM_GROUPS_MAX + 1]; /* node believed to lead */
 };
 
