@@ -182,7 +182,7 @@ bool raft__defer_waits(struct raft_group *g, int slot, bool entries)
     if (entries ? !raft__is_deferred(g, slot) : !may_wait(g, slot)) {
         return false;
     }
-    p->due = p->due != 0 ? p->due : (g->now / ticks + 1) * ticks;
+    p->due = p->due != 0 && !RG_BUG(C29) ? p->due : (g->now / ticks + 1) * ticks;
     if (g->now >= p->due) {
         return false;
     }
@@ -215,7 +215,7 @@ void raft__defer_acked(struct raft_group *g, struct raft_progress *p)
 
 void raft__defer_lost(struct raft_group *g, int slot)
 {
-    if (g->defer_until != 0 && (g->front >> slot & 1) != 0) {
+    if (g->defer_until != 0 && g->front != RAFT__ALL && (g->front >> slot & 1) != 0) {
         g->send_due = true;
     }
 }

@@ -94,7 +94,7 @@ void raft__switch_conf(struct raft_group *g, const struct raft_conf *conf)
     g->conf = *conf;
     if (g->role == RAFT_LEADER) {
         g->peers = raft__progress_remap(g->peers, &conf_old, conf, g->log.last);
-        g->front = RAFT__ALL;                      /* slots have moved */
+        g->front = RG_BUG(C29_SLOTS) ? g->front : RAFT__ALL; /* slots have moved */
         g->active |= new_members(&conf_old, conf); /* or the quorum check ends the leader (M12) */
         switch_as_leader(g);
     } else if (g->role != RAFT_FOLLOWER && (raft__conf_voters(conf) & raft__self_bit(g)) == 0) {

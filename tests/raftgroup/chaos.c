@@ -66,6 +66,7 @@ static void setup(struct chaos *x, unsigned seed)
     static const unsigned sizes[] = {0, 1, 40, 1000000};
     struct raft_config config;
     struct raft_conf conf = {.n = 0};
+    struct fl_prng own;
     unsigned voters = 1;
     bool mixed;
 
@@ -87,6 +88,8 @@ static void setup(struct chaos *x, unsigned seed)
     config.max_apply_ents = 1 + chaos__below(x, 20);
     config.max_uncommitted_bytes = chaos__below(x, 3) == 0 ? 60 : 0;
     config.disk_stall_ticks = chaos__below(x, 3) == 0 ? 15 : 0;
+    fl_prng_seed(&own, seed * 31 + 7); /* by itself: the rest of a seed stays what it was */
+    config.defer_ticks = fl_prng_below(&own, 2) == 0 ? 0 : 1 + (uint32_t)fl_prng_below(&own, 3);
     x->lease = chaos__below(x, 4) == 0;
     if (x->lease) {
         config.check_quorum = true;

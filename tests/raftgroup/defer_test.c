@@ -705,6 +705,7 @@ static void test_sleep_waits_for_entries(void **state)
 
 /* ---- changes ---- */
 
+/* C29: slots move, and the quorum is another. */
 static void test_membership_chooses_anew(void **state)
 {
     static const raft_id acks[] = {FRONT, 0};
@@ -857,6 +858,7 @@ static void random_input(struct solo *s, struct fl_prng *prng)
     }
 }
 
+/* C29 */
 static void test_nothing_is_forgotten(void **state)
 {
     static const uint32_t windows[] = {1, 2, 256};

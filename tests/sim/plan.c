@@ -48,6 +48,8 @@ static void make_config(struct sim_plan *plan, struct fl_prng *prng)
     c->lease_drift_ticks = c->election_ticks * 2 / 5;
     c->lease_reads = c->check_quorum && fl_prng_below(prng, 3) == 0;
     c->boot_quarantine_ticks = c->lease_reads ? c->election_ticks * 2 : 0;
+    c->defer_ticks =
+        fl_prng_below(prng, 2) == 0 ? 0 : (uint32_t)sim_between(prng, 1, c->heartbeat_ticks);
 }
 
 static void make_faults(struct sim_plan *plan, struct fl_prng *prng, uint64_t allowed)

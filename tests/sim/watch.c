@@ -1,6 +1,6 @@
 /* The invariants, looked at after every input of every core. Names are those of the summary.
  *
- *   frozen              a core found one of RG-1..RG-16 broken
+ *   frozen              a core found one of RG-1..RG-17 broken
  *   election safety     one leader per term
  *   leader completeness a new leader holds everything committed in earlier terms
  *   log matching        equal (index, term) have equal histories: one hash per entry
