@@ -5,9 +5,9 @@
  * Threads:  one.
  *
  * Order of the files, each using only those before it:
- *   quorum conf codec log progress < role < election replicate read_index membership transfer
- * install < ready < step < group. check.c reads everything; nobody but raft__enter and raft__leave
- * calls it. */
+ *   quorum conf codec log progress < role < election defer replicate read_index membership
+ * transfer install < ready < step < group. check.c reads everything; nobody but raft__enter and
+ * raft__leave calls it. */
 #ifndef RAFTGROUP_RAFT_INTERNAL_H
 #define RAFTGROUP_RAFT_INTERNAL_H
 
