@@ -369,7 +369,9 @@ void node__replica_tick(struct node_replica *replica)
 /* --- elections out of turn ------------------------------------------------------------------ */
 
 /* Position of this node among the voters other than `gone`, 0 first, in an order that differs from
- * group to group so that the heirs of one node are spread over the others. */
+ * group to group so that the heirs of one node are spread over the others. It is the order in which
+ * the core prefers those it sends entries to at once (defer.c), so the first heir mostly has all.
+ */
 static unsigned heir_rank(const struct node_replica *replica, uint64_t gone)
 {
     unsigned count = replica->range.replica_count;

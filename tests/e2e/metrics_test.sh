@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Goal: /metrics is what Prometheus expects, /health, /livez and /readyz tell the truth, and a
-# question about anything else is a 404.
+# Goal: /metrics is what Prometheus expects, /health, /livez and /readyz tell the truth, a question
+# about anything else is a 404, and every follower gets what was written though nobody writes on.
 # Method: curl against every node; promtool checks the text; readiness is watched while the cluster
-# loses its quorum and gets it back.
+# loses its quorum and gets it back; the worst lag of every node is watched until it is 0.
 #
 # KIND=etcd|flotilla (etcd 3.4 has no /livez and /readyz: those parts are left out, visibly)
 . "$(dirname "$0")/e2e.sh"
@@ -40,6 +40,22 @@ wait_leaderships() {
     done
 }
 
+# Followers that no quorum waits for get their entries a little later, and nothing but that makes
+# them: the lag of every group comes to 0 without another write.
+wait_no_lag() {
+    local end=$((SECONDS + 20)) i lag
+    for ((i = 1; i <= NODES; i++)); do
+        while :; do
+            expect_status "$i" /metrics 200
+            lag=$(awk '/^flotilla_raft_log_lag_entries_worst\{/ {n++; sum += $2}
+                       END {print (n > 0 ? sum : "none")}' "$E2E_ROOT/page")
+            [[ $lag != 0 ]] || break
+            ((SECONDS < end)) || fail "node $i: its groups stay behind, $lag entries"
+            node_pause
+        done
+    done
+}
+
 cluster_start
 for key in '!a' 0a 9a Fa Ra aa ja wa; do ctl put "$key" v >/dev/null; done
 ctl get '' --prefix >/dev/null
@@ -68,6 +84,7 @@ done
 if [[ $KIND == flotilla ]]; then
     for ((i = 1; i <= NODES; i++)); do expect_status "$i" /livez 200; done
     wait_leaderships
+    wait_no_lag
 else
     say 'livez, readyz: skipped, etcd 3.4 has none'
 fi
