@@ -48,6 +48,7 @@
     X(C20, "the window is emptied, its byte counter is not")                                       \
     X(C21, "the quota of uncommitted bytes is never given back")                                   \
     X(C29, "what waits for its turn begins to wait anew each time")                                \
+    X(C29_DEADLINE, "something waits for its turn and no deadline names it")                       \
     X(C29_SLOTS, "who is sent to at once is not chosen anew when members change")                  \
     X(D1, "a record in flight vouches for what replaced its entries (ABA)")                        \
     X(D2, "truncation leaves the durable mark where it was")                                       \

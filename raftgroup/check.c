@@ -106,6 +106,9 @@ static const char *check_progress(const struct raft_group *g)
             (p->state != RAFT_REPLICATE || p->due > g->now + raft__config(g)->defer_ticks)) {
             return "RG-17: an append waits that must leave, or for too long";
         }
+        if (p->due > g->now && g->defer_until != p->due) {
+            return "RG-17: an append waits for a time that no deadline names";
+        }
     }
     if (g->peers != NULL && g->front != RAFT__ALL &&
         !raft__quorum_has(&g->conf, g->front | raft__self_bit(g))) {

@@ -7,7 +7,8 @@
  * leave in one frame. Any message may be late in Raft: nothing here is needed for safety (RG-17).
  *
  * What it costs: an entry is on a bare quorum for up to defer_ticks, and a member of the front that
- * falls silent is noticed when the others' turn comes: defer_ticks later, once.
+ * falls silent is noticed when the others' turn comes: after defer_ticks, or twice that when its
+ * silence began just before.
  *
  *        voters that replicate with room in the window, the quickest first
  *       |<--- front --->|<------------- deferred: the rest, learners ----------->|
@@ -186,7 +187,8 @@ bool raft__defer_waits(struct raft_group *g, int slot, bool entries)
     if (g->now >= p->due) {
         return false;
     }
-    g->defer_until = p->due; /* all that wait wait for the same multiple */
+    /* All that wait wait for the same multiple. */
+    g->defer_until = RG_BUG(C29_DEADLINE) ? g->defer_until : p->due;
     return true;
 }
 
