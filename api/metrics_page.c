@@ -182,7 +182,8 @@ static void lag_of_worst(struct fl_writer *w, const struct node_view *view)
     family(w,
            "flotilla_raft_log_lag_entries_worst",
            "gauge",
-           "Entries the slowest voter is behind, in the groups led here where it is furthest.");
+           "Entries the slowest voter is behind, in the groups led here where it is furthest; "
+           "those of the last 20 ms are usual while a group is written to.");
     for (size_t i = 0; i < WORST_RANKS; i++) {
         api_text(w,
                  "flotilla_raft_log_lag_entries_worst{rank=\"%zu\"} %" PRIu64 "\n",

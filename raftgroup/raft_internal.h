@@ -147,7 +147,7 @@ struct raft_group {
     raft_mask yes; /* votes, by slot */
     raft_mask no;
     raft_mask active;            /* heard of since the last quorum check */
-    raft_mask front;             /* leader: entries for these never wait; RAFT__ALL = for nobody */
+    raft_mask front;             /* leader: who gets entries at once; RAFT__ALL = everybody */
     struct raft_progress *peers; /* leader: by slot, else NULL */
     uint64_t defer_until;        /* leader: something waits for this time, 0 = nothing */
     raft_id transferee;
@@ -307,10 +307,13 @@ void raft__defer_choose(struct raft_group *g);
 bool raft__is_deferred(const struct raft_group *g, int slot);
 /* An append to `slot` (without entries: a commit point alone) has to wait. */
 bool raft__defer_waits(struct raft_group *g, int slot, bool entries);
+/* An append to `slot` was sent: who has everything may wait again; its answer is timed. */
 void raft__defer_sent(struct raft_group *g, int slot, bool entries);
+/* It acknowledged something new. */
 void raft__defer_acked(struct raft_group *g, struct raft_progress *p);
 /* Messages to `slot` were lost: what others wait with may be needed now. */
 void raft__defer_lost(struct raft_group *g, int slot);
+/* The clock: what waits for now leaves. */
 void raft__defer_tick(struct raft_group *g);
 
 /* ---- truncate.c ---- */

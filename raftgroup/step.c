@@ -331,7 +331,7 @@ enum fl_status raft_unreachable(struct raft_group *g, uint64_t now, raft_id peer
     FL_TRY(raft__enter(g, now));
     if (g->role == RAFT_LEADER && slot >= 0 && peer != g->self &&
         g->peers[slot].state == RAFT_REPLICATE) {
-        raft__progress_become_probe(&g->peers[slot]); /* not sent at once: it just failed */
+        raft__progress_become_probe(&g->peers[slot]); /* no probe on its account: it just failed */
         raft__defer_lost(g, slot);
     }
     return raft__leave(g, FL_OK);
