@@ -8,6 +8,7 @@
 #include "api/server_internal.h"
 #include "api/services.h"
 #include "node/clock.h"
+#include "node/thread.h"
 #include "raftgroup/base/alloc.h"
 #include "raftgroup/base/assert.h"
 #include "raftgroup/base/limits.h"
@@ -26,6 +27,7 @@
  * requests on many connections, every stream may send this much ahead. */
 #define WINDOW_BYTES         (1024 * 1024)
 #define PING_INTERVAL_MS_MIN 5000 /* etcd's; gRPC's 300 s would cut off idle clients */
+#define GATHER_CALLS         4    /* in flight, from which on answers may wait for each other */
 
 /* --- pollers -------------------------------------------------------------------------------- */
 
@@ -81,6 +83,14 @@ static void server_shut_down(struct api_server *server)
     (void)pthread_mutex_unlock(&server->shared.lock);
 }
 
+/* The first of several answers has rung: those that come meanwhile need no bell of their own. */
+static void gather(struct api_server *server)
+{
+    if (atomic_load_explicit(&server->calls_in_flight, memory_order_relaxed) >= GATHER_CALLS) {
+        node_thread_give_way();
+    }
+}
+
 static void *poll_run(void *context)
 {
     struct api_poller *poller = context;
@@ -101,6 +111,7 @@ static void *poll_run(void *context)
             continue;
         }
         if (event.tag == &poller->bell) {
+            gather(poller->server);
             api__calls_answered(poller);
             continue;
         }

@@ -7,18 +7,15 @@
 #include "node/host_internal.h"
 
 #include "node/apply.h"
+#include "node/thread.h"
 #include "raftgroup/base/assert.h"
-
-#include <time.h>
 
 /* What one read for a laggard brings back. */
 #define FETCH_BYTES_MAX ((uint64_t)4 * 1024 * 1024)
 /* Truncation goes in steps, unless bytes press: each costs a state record. */
 #define TRUNCATE_STEP 1000
-/* By number of entries in a batch; no pause behind smaller ones. */
-#define LINGER_ENTRIES_MANY 32
-#define LINGER_ENTRIES_MOST 64
-#define LINGER_NS_MAX       1000000
+/* Entries of a batch from which on others are let go first: more than a lone client's. */
+#define GATHER_ENTRIES 4
 
 struct pending_write {
     struct node_log_write write; /* entries is set when the task is submitted */
@@ -124,23 +121,6 @@ static size_t post_back(struct node_task *list)
     return entries;
 }
 
-/* Group commit: while very many write at once, a pause twice or six times as long as the write
- * before lets the next batch grow, and one fsync and one wake-up then serve more of them. So a
- * quick disk and idle processors mean short pauses. Measured: with 64 clients a pause only makes
- * later answers; with 512 over 64 ranges six times costs up to a tenth less of all processors than
- * two, and nobody waits longer. */
-static void linger(size_t entries, uint64_t write_ns)
-{
-    uint64_t times = entries < LINGER_ENTRIES_MOST ? 2 : 6;
-    struct timespec pause = {
-        .tv_nsec = (long)(times * (write_ns < LINGER_NS_MAX ? write_ns : LINGER_NS_MAX)),
-    };
-
-    if (entries >= LINGER_ENTRIES_MANY) {
-        (void)nanosleep(&pause, NULL); /* an early end only makes a smaller batch */
-    }
-}
-
 void node__log_write_batch(void *context, struct node_task *list)
 {
     struct node *node = context;
@@ -148,7 +128,6 @@ void node__log_write_batch(void *context, struct node_task *list)
     size_t capacity = 0;
     size_t count = 0;
     uint64_t start = node_clock_ns();
-    uint64_t write_ns;
 
     for (struct node_task *at = list; at != NULL; at = at->next) {
         struct node_log_task *task = fl_container_of(at, struct node_log_task, task);
@@ -162,10 +141,14 @@ void node__log_write_batch(void *context, struct node_task *list)
     }
     node_log_store_write(node->log_store, writes, count);
     free(writes);
-    write_ns = node_clock_ns() - start;
-    fl_metric_observe(&node_metric_log_write_seconds, write_ns);
+    fl_metric_observe(&node_metric_log_write_seconds, node_clock_ns() - start);
     fl_metric_observe(&node_metric_log_write_groups, count);
-    linger(post_back(list), write_ns);
+    /* Group commit: what the loops do with these makes the next batch. A pause by the clock would
+     * gather more, but it held up entries behind a large batch that nobody waits for, such as the
+     * deferred ones of a follower. */
+    if (post_back(list) >= GATHER_ENTRIES) {
+        node_thread_give_way();
+    }
 }
 
 static void acknowledge(struct node_task *node_task)

@@ -1,8 +1,9 @@
-/* Starting named threads with all signals blocked. */
+/* Starting named threads with all signals blocked; giving way. */
 #include "node/thread.h"
 
 #include "raftgroup/base/assert.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -26,4 +27,9 @@ pthread_t node_thread_start(const char *name, void *(*run)(void *arg), void *arg
     (void)snprintf(short_name, sizeof(short_name), "%.15s", name);
     (void)pthread_setname_np(thread, short_name);
     return thread;
+}
+
+void node_thread_give_way(void)
+{
+    (void)sched_yield();
 }
