@@ -14,7 +14,8 @@
 #define FETCH_BYTES_MAX ((uint64_t)4 * 1024 * 1024)
 /* Truncation goes in steps, unless bytes press: each costs a state record. */
 #define TRUNCATE_STEP 1000
-/* Entries of a batch from which on others are let go first: more than a lone client's. */
+/* Entries of a batch from which on others are let go first: more than a lone client's, but for the
+ * deferred ones that come together every 20 ms. */
 #define GATHER_ENTRIES 4
 
 struct pending_write {
